@@ -1,0 +1,1 @@
+"""The command line: cuttingroom up, demo, clip, jobs, plan, doctor."""

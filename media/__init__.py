@@ -1,0 +1,1 @@
+"""Tools that touch media bytes, each in a sandboxed child process."""

@@ -1,0 +1,1 @@
+"""The nouns: frozen values every other package speaks in; imports nothing of ours."""

@@ -1,0 +1,213 @@
+"""Media as nouns: what a playlist lists, what we hold of it, what a probe finds in it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Value
+from schemas.times import TimeRange
+
+
+class ByteRange(Value):
+    """A sub-range of a resource: RFC 8216 4.3.2.2."""
+
+    offset: int = Field(ge=0)
+    length: int = Field(gt=0)
+
+
+class SegmentKey(Value):
+    """How a segment is encrypted: EXT-X-KEY, RFC 8216 4.3.2.4; `iv_hex` is None where implied."""
+
+    method: Literal["AES-128", "SAMPLE-AES", "SAMPLE-AES-CTR", "OTHER"]
+    uri: str
+    iv_hex: str | None = None
+    key_format: str = "identity"
+
+
+class InitSection(Value):
+    """An EXT-X-MAP: the initialisation section that the segments after it need."""
+
+    uri: str
+    byte_range: ByteRange | None = None
+    key: SegmentKey | None = None
+
+
+class Segment(Value):
+    """One entry of a media playlist. URIs are absolute.
+
+    `span_us` is where the playlist places it: from its own PDT, else from the nearest PDT of the
+    same region plus EXTINFs, else estimated (see `Region.clock`). Good for choosing segments; never
+    for choosing frames.
+    """
+
+    sequence: int = Field(ge=0)
+    discontinuity_sequence: int = Field(ge=0)
+    uri: str
+    duration_us: int = Field(ge=0)
+    start_us: int
+    pdt_us: int | None = None
+    byte_range: ByteRange | None = None
+    init: InitSection | None = None
+    key: SegmentKey | None = None
+    gap: bool = False
+
+    @property
+    def end_us(self) -> int:
+        """Where the playlist says it ends, epoch microseconds."""
+        return self.start_us + self.duration_us
+
+
+class Region(Value):
+    """A run of segments between discontinuities: one PTS timeline.
+
+    `clock` is `pdt` where a PDT inside the region anchors it, else `estimated`.
+    """
+
+    discontinuity_sequence: int
+    clock: Literal["pdt", "estimated"]
+    segments: tuple[Segment, ...]
+
+
+class MediaPlaylist(Value):
+    """A media playlist, placed on the wall clock."""
+
+    uri: str
+    regions: tuple[Region, ...]
+    target_duration_us: int
+    part_target_us: int | None = None
+    ended: bool
+    media_sequence: int
+    independent_segments: bool = False
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Every segment in playlist order."""
+        return tuple(segment for region in self.regions for segment in region.segments)
+
+    @property
+    def held(self) -> TimeRange | None:
+        """The DVR window: first start to last end, epoch milliseconds; None when empty."""
+        listed = self.segments
+        if not listed:
+            return None
+        start, end = listed[0].start_us // 1000, -(-listed[-1].end_us // 1000)
+        return TimeRange(start_ms=start, end_ms=end) if end > start else None
+
+
+class AudioRendition(Value):
+    """An EXT-X-MEDIA TYPE=AUDIO entry; `uri` is None where it is muxed into the variant."""
+
+    group_id: str
+    name: str
+    language: str | None = None
+    default: bool = False
+    autoselect: bool = False
+    channels: str | None = None
+    characteristics: str | None = None
+    uri: str | None = None
+
+
+class Variant(Value):
+    """An EXT-X-STREAM-INF entry of a multivariant playlist."""
+
+    uri: str
+    bandwidth_bps: int
+    average_bandwidth_bps: int | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: Fraction | None = None
+    codecs: str | None = None
+    audio_group: str | None = None
+
+
+class MultivariantPlaylist(Value):
+    """A multivariant playlist: variants and the audio renditions they refer to."""
+
+    uri: str
+    variants: tuple[Variant, ...]
+    audio: tuple[AudioRendition, ...] = ()
+
+
+class HeldSegment(Value):
+    """A segment as it lies in the workspace, decrypted; names are ours and relative.
+
+    `pdt_us` is the playlist's own EXT-X-PROGRAM-DATE-TIME for this segment, or None.
+    `start_us` is the playlist's placement (see Segment). A gap has `name` None and keeps its time.
+    """
+
+    name: str | None
+    init_name: str | None = None
+    sequence: int
+    discontinuity_sequence: int
+    duration_us: int
+    start_us: int
+    pdt_us: int | None = None
+    size: int = 0
+
+    @property
+    def gap(self) -> bool:
+        """Whether nothing is held for this stretch of time."""
+        return self.name is None
+
+
+class HeldTrack(Value):
+    """What was fetched of one playlist: the variant (`main`) or one audio rendition.
+
+    `anchors` are segments outside the range fetched only for their PDT and first PTS, where the
+    range's own segments carry no PDT. `clock` is the worst among its regions.
+    """
+
+    role: Literal["main", "audio"]
+    name: str = ""
+    language: str | None = None
+    default: bool = False
+    clock: Literal["pdt", "estimated"] = "pdt"
+    segments: tuple[HeldSegment, ...]
+    anchors: tuple[HeldSegment, ...] = ()
+
+
+class StreamInfo(Value):
+    """One stream of a file as a jailed probe found it; unknown values are None."""
+
+    index: int
+    kind: Literal["video", "audio", "subtitle", "data"]
+    codec: str
+    codec_tag: str | None = None
+    profile: str | None = None
+    bitrate_bps: int | None = None
+    timebase: Fraction | None = None
+    start_ticks: int | None = None
+    duration_ticks: int | None = None
+    language: str | None = None
+    default: bool = False
+    width: int | None = None
+    height: int | None = None
+    sample_aspect: Fraction | None = None
+    pixel_format: str | None = None
+    frame_rate: Fraction | None = None
+    frames: int | None = None
+    field_order: str | None = None
+    rotation_deg: int = 0
+    color_primaries: str | None = None
+    color_transfer: str | None = None
+    color_space: str | None = None
+    color_range: str | None = None
+    sample_rate_hz: int | None = None
+    channels: int | None = None
+    channel_layout: str | None = None
+
+
+class MediaInfo(Value):
+    """What a file holds, as a jailed probe found it."""
+
+    container: str
+    size: int
+    duration_ms: int | None
+    start_ms: int | None = None
+    bitrate_bps: int | None = None
+    start_timecode: str | None = None
+    streams: tuple[StreamInfo, ...]
+    tags: dict[str, str] = {}

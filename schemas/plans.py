@@ -1,0 +1,92 @@
+"""Plans: what will be done, as data that can be printed, stored, compared and replayed.
+
+File names are relative to the job's workspace and invented by us; URIs may carry credentials and
+are therefore kept out of logs and events (`redacted` in connectors).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Value
+from schemas.connectors import Destination
+from schemas.cuts import CutPlan
+from schemas.media import ByteRange
+
+
+class DecryptKey(Value):
+    """The AES-128 key of a segment: fetched from `uri`, used with this 16-byte IV in hex."""
+
+    uri: str
+    iv_hex: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
+class Fetch(Value):
+    """Bring one resource into the workspace as `name`, decrypted where a key is given.
+
+    `optional`: its absence (404, 410, truncated after retries) becomes a gap, not a failure.
+    """
+
+    step: Literal["fetch"] = "fetch"
+    uri: str
+    name: str
+    byte_range: ByteRange | None = None
+    key: DecryptKey | None = None
+    optional: bool = False
+    max_bytes: int = 512 * 1024 * 1024
+
+
+class WriteText(Value):
+    """Write a small text file into the workspace."""
+
+    step: Literal["write"] = "write"
+    name: str
+    text: str
+
+
+class RunFfmpeg(Value):
+    """Run ffmpeg with these arguments inside the workspace."""
+
+    step: Literal["ffmpeg"] = "ffmpeg"
+    argv: tuple[str, ...]
+    duration_ms: int
+    weight: int = 1
+
+
+class Cut(Value):
+    """Carry out a cut plan; writes `plan.output`."""
+
+    step: Literal["cut"] = "cut"
+    plan: CutPlan
+
+
+class Probe(Value):
+    """Probe a file and hold it against what is expected."""
+
+    step: Literal["probe"] = "probe"
+    name: str
+    expect_ms: int | None = None
+    tolerance_ms: int = 50
+
+
+class Publish(Value):
+    """Put a file at its destination, once, and read it back."""
+
+    step: Literal["publish"] = "publish"
+    name: str
+    to: Destination
+
+
+Step = Annotated[Fetch | WriteText | RunFfmpeg | Cut | Probe | Publish, Field(discriminator="step")]
+
+
+class Plan(Value):
+    """The steps of one phase, in order; neighbouring fetches run several at a time."""
+
+    steps: tuple[Step, ...]
+
+    def of(self, kind: str) -> tuple[Step, ...]:
+        """The steps of one kind."""
+        return tuple(step for step in self.steps if step.step == kind)

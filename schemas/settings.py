@@ -1,0 +1,55 @@
+"""What an operator sets: read from the environment by the composition roots, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from schemas.base import Value
+
+PREFIX = "CUTTINGROOM_"
+
+
+class Settings(Value):
+    """Every setting, its environment name being CUTTINGROOM_ and the field in capitals."""
+
+    data_dir: str = "data"
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    catalog_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL; SQLite in data_dir where absent"
+    )
+    media_store: str = Field(
+        default="", description="a folder, or s3://bucket/prefix?endpoint=...; data_dir/media else"
+    )
+    public_url: str = "http://127.0.0.1:8080"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    allow_cidrs: tuple[str, ...] = ()
+    secret_keys: SecretStr = Field(
+        default=SecretStr(""), description="comma-separated key ring; the first seals"
+    )
+    ffmpeg: str | None = None
+    allow_unjailed: bool = False
+    work_dir: str | None = None
+    max_clip_ms: int = 6 * 3600 * 1000
+    max_future_ms: int = 24 * 3600 * 1000
+    queue_cap: int = 100_000
+    fetch_connections: int = Field(default=6, ge=1, le=32)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_dir: str | None = None
+    worker_metrics_port: int | None = None
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """The settings an environment spells; unknown CUTTINGROOM_ names are refused."""
+        given = {k[len(PREFIX) :].lower(): v for k, v in env.items() if k.startswith(PREFIX)}
+        values: dict[str, object] = {k: _spelled(k, v) for k, v in given.items()}
+        return cls.model_validate(values)
+
+
+def _spelled(name: str, text: str) -> object:
+    if name == "allow_cidrs":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text

@@ -1,0 +1,1 @@
+"""What lives in Redis: the job ledger, events, leases, queues."""

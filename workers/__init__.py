@@ -1,0 +1,1 @@
+"""The imperative shell: takes jobs, gathers facts, carries plans out."""
