@@ -41,3 +41,33 @@ class Published(Value):
     size: int
     sha256: str
     etag: str | None = None
+
+
+class Connector(Value):
+    """A connector as its tenant keeps it; `version` counts changes, times are epoch milliseconds.
+
+    `fingerprint` names tenant, type and identifying config without secrets: an equal connector
+    made later maps to the same content.
+    """
+
+    id: str
+    tenant_id: str
+    type: str
+    name: str
+    config: dict[str, Any]
+    sealed_auth: str | None = None
+    fingerprint: str
+    version: int = 1
+    created_ms: int
+    updated_ms: int
+
+    @property
+    def ref(self) -> ConnectorRef:
+        """The snapshot a job carries."""
+        return ConnectorRef(
+            id=self.id,
+            tenant_id=self.tenant_id,
+            type=self.type,
+            config=self.config,
+            sealed_auth=self.sealed_auth,
+        )

@@ -1,0 +1,80 @@
+"""The catalogue opens, migrates, isolates and says so when it is away."""
+
+from __future__ import annotations
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from catalog.engine import Catalog, catalog_url, migrate
+from catalog.models import Base
+from schemas.errors import Conflict, StoreUnavailable
+from tests.fakes_time import SteppedClock
+
+
+def test_migrations_make_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
+    url = catalog_url(str(tmp_path))
+
+    migrate(url)
+
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
+    url = catalog_url(str(tmp_path))
+    migrate(url)
+
+    migrate(url)
+
+    with sqlite3.connect(tmp_path / "catalog.sqlite3") as raw:
+        assert raw.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+    raw.close()
+
+
+def test_writers_take_turns(catalog: Catalog) -> None:
+    def make(number: int) -> str:
+        with catalog.write() as tx:
+            return tx.tenants.create(f"tenant {number}").id
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, range(40)))
+
+    assert len(set(made)) == 40
+
+
+def test_a_failed_transaction_leaves_nothing(catalog: Catalog) -> None:
+    with catalog.write() as tx:
+        tx.tenants.create("one")
+
+    def make_two_and_one_again() -> None:
+        with catalog.write() as tx:
+            tx.tenants.create("two")
+            tx.tenants.create("one")
+
+    with pytest.raises(Conflict):
+        make_two_and_one_again()
+
+    with catalog.write() as tx:
+        assert tx.tenants.create("two").name == "two"
+
+
+def test_foreign_keys_hold(catalog: Catalog) -> None:
+    with pytest.raises(Conflict), catalog.write() as tx:
+        tx.users.create("ten_unknown", "a@example.com", "A", "admin", None)
+
+
+def test_a_catalogue_without_tables_is_away(tmp_path: Path, clock: SteppedClock) -> None:
+    catalog = Catalog(catalog_url(str(tmp_path)), clock=clock)
+
+    with pytest.raises(StoreUnavailable):
+        catalog.ping()
+    catalog.close()
