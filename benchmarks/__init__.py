@@ -1,0 +1,1 @@
+"""Runnable measurements against peers, with their results as files."""
