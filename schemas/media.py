@@ -124,11 +124,16 @@ class Variant(Value):
 
 
 class MultivariantPlaylist(Value):
-    """A multivariant playlist: variants and the audio renditions they refer to."""
+    """A multivariant playlist: variants and the audio renditions they refer to.
+
+    `variables` are its EXT-X-DEFINE values, which its media playlists may import.
+    """
 
     uri: str
     variants: tuple[Variant, ...]
     audio: tuple[AudioRendition, ...] = ()
+    independent_segments: bool = False
+    variables: dict[str, str] = {}
 
 
 class HeldSegment(Value):
