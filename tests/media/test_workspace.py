@@ -1,0 +1,106 @@
+"""Workspaces are made, metered, removed, and swept once their owner is dead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from media.workspace import Workspace, sweep
+from schemas.errors import DiskFull, InvalidCommand, TooLarge
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_two_attempts_have_two_folders_and_removal_leaves_nothing(tmp_path: Path) -> None:
+    first = Workspace.create(tmp_path, "job/../../x", 1)
+    second = Workspace.create(tmp_path, "job/../../x", 1)
+    assert first.path != second.path
+    assert first.path.parent == second.path.parent == tmp_path
+
+    first.remove()
+    second.remove()
+    second.remove()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/b", "/etc/passwd", "-i", ".hidden", "a\0b", "a" * 200]
+)
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    with Workspace.create(tmp_path, "job", 1) as workspace, pytest.raises(InvalidCommand):
+        workspace.file(name)
+
+
+def test_the_meter_counts_files_below_and_does_not_follow_links(tmp_path: Path) -> None:
+    (tmp_path / "huge").write_bytes(bytes(1_000_000))
+    with Workspace.create(tmp_path / "work", "job", 1) as workspace:
+        (workspace.path / "sub").mkdir()
+        (workspace.path / "sub" / "a").write_bytes(os.urandom(100_000))
+        (workspace.path / "link").symlink_to(tmp_path / "huge")
+
+        used = workspace.used_bytes()
+
+        assert 100_000 <= used < 200_000
+        workspace.check_meter(200_000)
+        with pytest.raises(TooLarge):
+            workspace.check_meter(50_000)
+
+
+def test_a_disk_without_three_times_the_estimate_is_full(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path, "job", 1) as workspace:
+        workspace.check_room(1)
+        with pytest.raises(DiskFull):
+            workspace.check_room(10**18)
+
+
+def test_a_root_that_cannot_be_written_is_a_full_disk(tmp_path: Path) -> None:
+    root = tmp_path / "work"
+    root.symlink_to("/proc/self/fdinfo")
+
+    with pytest.raises(DiskFull):
+        Workspace.create(root, "job", 1)
+
+
+OWNER = """
+import os, sys
+from pathlib import Path
+from media.workspace import Workspace
+made = Workspace.create(Path(sys.argv[1]), "dead", 1)
+made.file("segment.ts").write_text("left behind")
+os._exit(9)
+"""
+
+
+def test_a_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", OWNER, str(tmp_path)], cwd=REPOSITORY, check=False, env={}
+    )
+    with Workspace.create(tmp_path, "alive", 1) as alive:
+        alive.file("segment.ts").write_text("still needed")
+
+        swept = sweep(tmp_path)
+
+        assert swept == 1
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [alive.path.name]
+        assert alive.file("segment.ts").read_text() == "still needed"
+
+
+def test_a_half_made_lock_is_swept_only_when_old(tmp_path: Path) -> None:
+    fresh, old = tmp_path / ".half-made-new", tmp_path / ".half-made-old"
+    fresh.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+
+    sweep(tmp_path)
+
+    assert fresh.exists()
+    assert not old.exists()
+
+
+def test_a_sweep_of_nothing_does_nothing(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "absent") == 0
