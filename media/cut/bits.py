@@ -1,0 +1,243 @@
+"""Bits, exp-Golomb codes, emulation prevention and the two ways NAL units are strung together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from schemas.errors import CorruptMedia
+
+START_CODE: Final = b"\0\0\0\1"
+MAX_NALS: Final = 8192
+MAX_CODE_BITS: Final = 32
+_PAD: Final = bytes(9)
+_WINDOW_BITS: Final = 72
+_NEEDS_PREVENTION = re.compile(rb"\0\0(?=[\0-\3])")
+_SETTLED = re.compile(rb"[^\0\3]")
+
+
+class OutOfBits(CorruptMedia):
+    """The bytes end inside a field."""
+
+
+class BitReader:
+    """Reads fields from an RBSP, most significant bit first, never past its end."""
+
+    __slots__ = ("_data", "_end", "position")
+
+    def __init__(self, data: bytes, position: int = 0) -> None:
+        self._data = data + _PAD
+        self._end = len(data) * 8
+        self.position = position
+
+    @property
+    def bits_left(self) -> int:
+        """How many bits have not been read."""
+        return self._end - self.position
+
+    def read(self, count: int) -> int:
+        """The next `count` bits as an unsigned number."""
+        start = self.position
+        end = start + count
+        if end > self._end:
+            raise OutOfBits(f"bitstream ends inside a field of {count} bits")
+        self.position = end
+        last = (end + 7) >> 3
+        window = int.from_bytes(self._data[start >> 3 : last], "big")
+        return (window >> ((last << 3) - end)) & ((1 << count) - 1)
+
+    def flag(self) -> bool:
+        """The next bit."""
+        start = self.position
+        if start >= self._end:
+            raise OutOfBits("bitstream ends before a flag")
+        self.position = start + 1
+        return bool(self._data[start >> 3] >> (7 - (start & 7)) & 1)
+
+    def skip(self, count: int) -> None:
+        """Leave out the next `count` bits."""
+        self.position += count
+        if self.position > self._end:
+            raise OutOfBits(f"bitstream ends inside a field of {count} bits")
+
+    def ue(self, most: int = (1 << MAX_CODE_BITS) - 2) -> int:
+        """The next unsigned exp-Golomb code, which must not exceed `most`."""
+        start = self.position
+        used = start & 7
+        window = int.from_bytes(self._data[start >> 3 : (start >> 3) + 9], "big")
+        window &= (1 << (_WINDOW_BITS - used)) - 1
+        length = window.bit_length()
+        zeros = _WINDOW_BITS - used - length
+        end = start + 2 * zeros + 1
+        if end > self._end:
+            raise OutOfBits("bitstream ends inside an exp-Golomb code")
+        if zeros >= MAX_CODE_BITS:
+            raise CorruptMedia("exp-Golomb code is too long")
+        self.position = end
+        value = (window >> (length - zeros - 1)) - 1
+        if value > most:
+            raise CorruptMedia(f"field holds {value}, more than {most}")
+        return value
+
+    def se(self) -> int:
+        """The next signed exp-Golomb code."""
+        code = self.ue()
+        return (code + 1) >> 1 if code & 1 else -(code >> 1)
+
+    def more_rbsp_data(self) -> bool:
+        """Whether anything stands before the trailing bits."""
+        return self.position < trailing_bit(self._data[: self._end >> 3])
+
+
+def trailing_bit(rbsp: bytes) -> int:
+    """Where the rbsp_stop_one_bit stands."""
+    body = rbsp.rstrip(b"\0")
+    if not body:
+        return 0
+    last = body[-1]
+    return len(body) * 8 - (last & -last).bit_length()
+
+
+def bits_between(data: bytes, start: int, end: int) -> int:
+    """The bits `[start, end)` as one number."""
+    if not 0 <= start <= end <= len(data) * 8:
+        raise OutOfBits("bitstream ends inside a copied range")
+    last = (end + 7) >> 3
+    window = int.from_bytes(data[start >> 3 : last], "big")
+    return (window >> ((last << 3) - end)) & ((1 << (end - start)) - 1)
+
+
+class BitWriter:
+    """Gathers fields, most significant bit first."""
+
+    __slots__ = ("length", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.length = 0
+
+    def write(self, value: int, count: int) -> None:
+        """Append `value` in `count` bits."""
+        if value < 0 or value >> count:
+            raise CorruptMedia(f"{value} does not fit into {count} bits")
+        self.value = (self.value << count) | value
+        self.length += count
+
+    def flag(self, value: bool) -> None:
+        """Append one bit."""
+        self.write(int(value), 1)
+
+    def ue(self, value: int) -> None:
+        """Append an unsigned exp-Golomb code."""
+        self.write(value + 1, 2 * (value + 1).bit_length() - 1)
+
+    def se(self, value: int) -> None:
+        """Append a signed exp-Golomb code."""
+        self.ue(2 * value - 1 if value > 0 else -2 * value)
+
+    def copy(self, data: bytes, start: int, end: int) -> None:
+        """Append the bits `[start, end)` of `data`."""
+        self.value = (self.value << (end - start)) | bits_between(data, start, end)
+        self.length += end - start
+
+    def align(self, fill: int) -> None:
+        """Append `fill` bits up to the next byte."""
+        missing = -self.length % 8
+        self.write(((1 << missing) - 1) if fill else 0, missing)
+
+    def trailing(self) -> None:
+        """Append the stop bit and zeros up to the next byte."""
+        self.write(1, 1)
+        self.align(0)
+
+    def to_bytes(self) -> bytes:
+        """The bits so far; they must end on a byte."""
+        if self.length % 8:
+            raise CorruptMedia(f"{self.length} bits are not whole bytes")
+        return self.value.to_bytes(self.length // 8, "big")
+
+
+def ue_bits(value: int) -> tuple[int, int]:
+    """An unsigned exp-Golomb code as `(value, bits)`."""
+    return value + 1, 2 * (value + 1).bit_length() - 1
+
+
+def unescape(nal: bytes) -> bytes:
+    """A NAL unit without its emulation prevention bytes."""
+    return nal.replace(b"\0\0\3", b"\0\0")
+
+
+def escape(rbsp: bytes) -> bytes:
+    """An RBSP with the emulation prevention bytes it needs inside a NAL unit."""
+    if b"\0\0" in rbsp:
+        rbsp = _NEEDS_PREVENTION.sub(b"\0\0\3", rbsp)
+    return rbsp + b"\3" if rbsp.endswith(b"\0") else rbsp
+
+
+def settled_end(nal: bytes, rbsp_bytes: int) -> tuple[int, int]:
+    """The first `(nal, rbsp)` length past `rbsp_bytes` after which escaping starts afresh.
+
+    What follows may be copied as it is, whatever changes before it: the byte before is neither a
+    zero nor an emulation prevention byte.
+    """
+    prevented = 0
+    at = nal.find(b"\0\0\3")
+    while at >= 0 and at + 2 - prevented < rbsp_bytes:
+        prevented += 1
+        at = nal.find(b"\0\0\3", at + 3)
+    found = _SETTLED.search(nal, rbsp_bytes + prevented)
+    end = found.end() if found else len(nal)
+    while 0 <= at < end:
+        prevented += 1
+        at = nal.find(b"\0\0\3", at + 3)
+    return end, end - prevented
+
+
+def split_annexb(data: bytes) -> tuple[bytes, ...]:
+    """The NAL units between start codes, without them."""
+    if data.count(b"\0\0\1") > MAX_NALS:
+        raise CorruptMedia(f"more than {MAX_NALS} NAL units in one piece")
+    before, *units = data.split(b"\0\0\1")
+    if before.strip(b"\0"):
+        raise CorruptMedia("bytes stand before the first start code")
+    return tuple(stripped for unit in units if (stripped := unit.rstrip(b"\0")))
+
+
+def split_prefixed(data: bytes, length_size: int) -> tuple[bytes, ...]:
+    """The NAL units of an MP4 sample, each behind its length in `length_size` bytes."""
+    if length_size not in {1, 2, 4}:
+        raise CorruptMedia(f"NAL lengths of {length_size} bytes")
+    units: list[bytes] = []
+    at, size = 0, len(data)
+    while at < size:
+        start = at + length_size
+        end = start + int.from_bytes(data[at:start], "big")
+        if start > size or end > size or len(units) >= MAX_NALS:
+            raise CorruptMedia("NAL lengths do not add up to the sample")
+        if end > start:
+            units.append(data[start:end])
+        at = end
+    return tuple(units)
+
+
+def split_nals(data: bytes, length_size: int | None) -> tuple[bytes, ...]:
+    """The NAL units of an access unit: length-prefixed, or Annex B where `length_size` is None."""
+    return split_annexb(data) if length_size is None else split_prefixed(data, length_size)
+
+
+def join_annexb(nals: Iterable[bytes]) -> bytes:
+    """NAL units, each behind a four-byte start code."""
+    return b"".join(part for nal in nals for part in (START_CODE, nal))
+
+
+def join_prefixed(nals: Sequence[bytes], length_size: int = 4) -> bytes:
+    """NAL units, each behind its length."""
+    if any(len(nal) >> (8 * length_size) for nal in nals):
+        raise CorruptMedia(f"a NAL unit is too long for a length of {length_size} bytes")
+    return b"".join(p for nal in nals for p in (len(nal).to_bytes(length_size, "big"), nal))
+
+
+def join_nals(nals: Sequence[bytes], length_size: int | None) -> bytes:
+    """NAL units as one access unit: length-prefixed, or Annex B where `length_size` is None."""
+    return join_annexb(nals) if length_size is None else join_prefixed(nals, length_size)
