@@ -97,7 +97,7 @@ def test_a_value_too_wide_for_its_field_is_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_escaping_hides_start_codes_and_comes_undone(seed: int) -> None:
-    rbsp = b"\x65" + zero_heavy(random.Random(seed), 300)
+    rbsp = b"\x65" + zero_heavy(random.Random(seed), 300) + b"\x80" + bytes(2 * (seed % 3))
 
     nal = escape(rbsp)
 
