@@ -33,7 +33,11 @@ class Destination(Value):
 
 
 class Published(Value):
-    """What lies at the destination, as read back from it. `url` carries no credentials."""
+    """What lies at the destination, as read back from it. `url` carries no credentials.
+
+    `notes` says what differs from what was asked: a key made unique where the destination cannot
+    refuse to overwrite.
+    """
 
     destination: str
     key: str
@@ -41,6 +45,7 @@ class Published(Value):
     size: int
     sha256: str
     etag: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Connector(Value):

@@ -23,6 +23,13 @@ class Settings(Value):
     media_store: str = Field(
         default="", description="a folder, or s3://bucket/prefix?endpoint=...; data_dir/media else"
     )
+    media_store_key_id: str | None = Field(
+        default=None, description="access key of an s3:// media store; boto3's own chain else"
+    )
+    media_store_secret: SecretStr | None = None
+    local_folders: tuple[str, ...] = Field(
+        default=(), description="folders that `local` connectors may name, or lie below"
+    )
     public_url: str = "http://127.0.0.1:8080"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -36,6 +43,12 @@ class Settings(Value):
     max_clip_ms: int = 6 * 3600 * 1000
     max_future_ms: int = 24 * 3600 * 1000
     queue_cap: int = 100_000
+    rate_per_minute: int = Field(
+        default=300_000, ge=1, description="requests a credential may make of one gateway process"
+    )
+    anonymous_rate_per_minute: int = Field(
+        default=600, ge=1, description="refused or open requests an address may make"
+    )
     fetch_connections: int = Field(default=6, ge=1, le=32)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_dir: str | None = None
@@ -50,6 +63,6 @@ class Settings(Value):
 
 
 def _spelled(name: str, text: str) -> object:
-    if name == "allow_cidrs":
+    if name in {"allow_cidrs", "local_folders"}:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

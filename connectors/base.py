@@ -1,0 +1,423 @@
+"""The plug-in API: what a connector module exports, and what its connector may be able to do.
+
+A connector is one module in this package and one test beside the others; nothing else is edited.
+The module exports:
+
+- `TYPE`: the name clients write in `type`, lower case, as in `"s3"`;
+- `Config`: a `ConfigModel`, what a client sets in the open;
+- `Auth`: an `AuthModel`, what a client sets in secret, its secrets of type `pydantic.SecretStr`;
+- `IDENTITY`: the names of the `Config` fields that say *which content* this is (a bucket, not a
+  timeout): an equal connector made later finds what an earlier one had localized;
+- `connect(config, auth, env)`: makes the connector. Its return annotation is a class, and the
+  class is the declaration: every protocol below that it implements is a capability it has.
+
+`connect` must not touch the network: a connector is opened often and cheaply. Failures are raised
+as the classes of `schemas.errors`; the library's own exceptions never leave the module, and
+neither do secrets or signed URLs (`connectors.egress.redacted`). Everything goes through
+`env.egress`, or past its judge (`connectors.s3` shows how an SDK does).
+
+Connectors are used by one thread at a time and may be opened by many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from schemas.base import Value, WireValue
+from schemas.connectors import Capability, Published
+from schemas.errors import DiskFull, FieldInvalid, SourceUnavailable
+from schemas.media import ByteRange
+from schemas.settings import Settings
+from schemas.times import TimeRange
+
+if TYPE_CHECKING:
+    from connectors.egress import Body, Downloaded, Egress
+
+Control = Callable[[], None]
+"""Called at every chunk; raises `Cancelled` or `WorkerInterrupted` to end the work there."""
+
+OnBytes = Callable[[int], None]
+"""Told how many more bytes have moved."""
+
+CheckFence = Callable[[], None]
+"""Called just before output becomes visible; raises `LeaseLost` where another worker took over."""
+
+Intent = dict[str, Any]
+"""What is about to be published, as JSON the job record keeps: enough to finish or to undo it."""
+
+CHUNK_BYTES = 1024 * 1024
+READ_BYTES = 8 * CHUNK_BYTES
+TEMP_PREFIX = ".cuttingroom-"
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+
+
+class ConfigModel(WireValue):
+    """Base of every `Config`: frozen, closed, camelCase on the wire."""
+
+
+class AuthModel(WireValue):
+    """Base of every `Auth`: as `ConfigModel`, its secrets of type `SecretStr`."""
+
+
+@dataclass(frozen=True)
+class ConnectorEnv:
+    """What a connector may use of the world; `clock` answers epoch milliseconds."""
+
+    egress: Egress
+    settings: Settings
+    clock: Callable[[], int]
+
+
+class Entry(WireValue):
+    """One thing a connector holds; what is unknown is None."""
+
+    file_id: str
+    name: str
+    kind: Literal["file", "folder", "channel"] = "file"
+    size: int | None = None
+    duration_ms: int | None = None
+    modified_ms: int | None = None
+    content_type: str | None = None
+    etag: str | None = None
+    thumbnail_url: str | None = None
+
+
+class Page(WireValue):
+    """Some entries, and the cursor that asks for the next ones (None at the end)."""
+
+    items: tuple[Entry, ...]
+    next_cursor: str | None = None
+
+
+class Query(WireValue):
+    """What a client looks for: `text` in names, below `path`, `filters` by field equality."""
+
+    text: str | None = Field(default=None, max_length=200)
+    path: str = Field(default="", max_length=1024)
+    filters: dict[str, str] = {}
+    sort: Literal["name", "-name", "modified", "-modified", "size", "-size"] = "name"
+    limit: int = Field(default=100, ge=1, le=1000)
+    cursor: str | None = Field(default=None, max_length=2048)
+
+
+class TimedUrl(WireValue):
+    """A URL that works for a while; it may be a credential, so it is never logged."""
+
+    url: str
+    expires_ms: int | None = None
+
+
+class Channel(WireValue):
+    """A live source."""
+
+    id: str
+    name: str
+    language: str | None = None
+
+
+class Programme(WireValue):
+    """An entry of a programme guide, in epoch milliseconds."""
+
+    programme_id: str
+    title: str
+    start_ms: int
+    end_ms: int
+    description: str | None = None
+
+
+class Station(WireValue):
+    """A station of a programme guide."""
+
+    station_id: str
+    name: str
+    call_sign: str | None = None
+    logo: str | None = None
+    xmltv_id: str | None = None
+
+
+class MetadataField(WireValue):
+    """One field of a metadata view."""
+
+    name: str
+    type: Literal["string", "integer", "number", "boolean", "datetime"]
+    required: bool = False
+    enum: tuple[str, ...] | None = None
+
+
+class MetadataView(WireValue):
+    """A set of fields a system keeps for a file; `timed` where each record has a range."""
+
+    id: str
+    name: str
+    timed: bool = False
+    fields: tuple[MetadataField, ...]
+
+
+class MetadataRecord(WireValue):
+    """Values of one view, for a whole file or a stretch of it."""
+
+    id: str
+    view: str
+    values: dict[str, Any]
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+class TempGrant(WireValue):
+    """Write-only credentials for one key, short-lived; `secrets` goes to the client once."""
+
+    mode: str
+    endpoint: str
+    bucket: str | None = None
+    key: str
+    expires_ms: int
+    secrets: dict[str, str] = {}
+
+
+class Artifact(Value):
+    """A finished local file that is to be published under `key` by a job."""
+
+    path: str
+    key: str = Field(min_length=1, max_length=1024)
+    job_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    content_type: str = "video/mp4"
+
+
+@runtime_checkable
+class Connector(Protocol):
+    """What every connector can do."""
+
+    def check(self, capability: Capability | None = None) -> None:
+        """Return where the credentials work for this capability (any, where None); raise else."""
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """Capability `lists`: browse and search."""
+
+    def query(self, query: Query) -> Page:
+        """The entries that match, one page; a folder that is not there is `SourceNotFound`."""
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """Capability `reads`: files can be read, in ranges."""
+
+    def stat(self, file_id: str) -> Entry:
+        """What the file is; `SourceNotFound` where it is not."""
+
+    def read_range(self, file_id: str, offset: int, length: int) -> bytes:
+        """These bytes of the file; fewer only where the file ends."""
+
+    def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
+        """A URL a browser can read the file from, or None where there is none."""
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """Capability `writes`: output is published here exactly once.
+
+    `begin` → (the job record stores the intent) → `put` → `finish`. Whoever dies in between leaves
+    an intent with which the next attempt asks `find` whether it was done, or says `abort` and
+    begins again. `connectors.publishing.publish_once` is that sequence.
+    """
+
+    def begin(self, artifact: Artifact) -> Intent:
+        """Reserve what is needed; nothing a reader could see. JSON: at least `key`, `job_id`."""
+
+    def put(
+        self,
+        intent: Intent,
+        artifact: Artifact,
+        *,
+        on_bytes: OnBytes | None = None,
+        control: Control | None = None,
+    ) -> Intent:
+        """Move the bytes, still invisible; answers the intent, which may have grown."""
+
+    def finish(self, intent: Intent, check_fence: CheckFence) -> Published:
+        """Make it visible at once and whole, read it back, and answer what lies there.
+
+        `check_fence` is called last before the visible step. What an earlier attempt of the same
+        job published is success; what somebody else put there is `DestinationRejected`.
+        """
+
+    def abort(self, intent: Intent) -> None:
+        """Remove what `begin` and `put` left, never what `finish` made; done twice, no harm."""
+
+    def find(self, intent: Intent) -> Published | None:
+        """What this intent's job published, if it did."""
+
+    def delete(self, key: str) -> None:
+        """Remove a published file; where there is none, nothing happens."""
+
+    def janitor(self, live: Iterable[Intent], older_than_ms: int) -> int:
+        """Abort what no live intent names and began before `older_than_ms` (epoch); how many."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """Capability `live`: channels as playlists, whose media is fetched through the connector.
+
+    URLs inside a playlist may lead to other hosts; credentials go to the connector's own alone.
+    """
+
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels there are."""
+
+    def playlist_url(self, channel_id: str) -> str:
+        """The address of a channel's playlist; `SourceNotFound` where there is no such channel."""
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        byte_range: ByteRange | None = None,
+        control: Control | None = None,
+    ) -> Body:
+        """A small resource (playlist, key, init section) into memory."""
+
+    def download(
+        self,
+        url: str,
+        path: Path,
+        *,
+        max_bytes: int,
+        byte_range: ByteRange | None = None,
+        on_bytes: OnBytes | None = None,
+        control: Control | None = None,
+    ) -> Downloaded:
+        """A resource (segment) into a file."""
+
+
+@runtime_checkable
+class Epg(Protocol):
+    """Capability `epg`: a programme guide."""
+
+    def stations(self, text: str, country: str | None) -> tuple[Station, ...]:
+        """Stations whose name or call sign holds the text."""
+
+    def programmes(self, station_id: str, wanted: TimeRange) -> tuple[Programme, ...]:
+        """What the station shows in this range, by start."""
+
+
+@runtime_checkable
+class Metadata(Protocol):
+    """Capability `metadata`: the system keeps metadata of its files."""
+
+    def views(self) -> tuple[MetadataView, ...]:
+        """The views there are."""
+
+    def records(self, file_id: str, view: str | None) -> tuple[MetadataRecord, ...]:
+        """The records of a file, of one view or all."""
+
+    def write_record(self, file_id: str, record: MetadataRecord) -> MetadataRecord:
+        """Add a record; answers it as stored."""
+
+
+@runtime_checkable
+class TempCredentials(Protocol):
+    """Capability `temp_credentials`: a client may upload one file itself."""
+
+    def grant(self, key: str, *, size: int, content_type: str, ttl_s: int) -> TempGrant:
+        """Credentials that can write this one key and nothing else."""
+
+
+PROTOCOLS: Mapping[Capability, type[Any]] = {
+    "lists": Lists,
+    "reads": Reads,
+    "writes": Writes,
+    "live": Live,
+    "epg": Epg,
+    "metadata": Metadata,
+    "temp_credentials": TempCredentials,
+}
+
+
+def key_parts(key: str) -> tuple[str, ...]:
+    """The names a key or fileId is made of; refused where it could mean another place.
+
+    >>> key_parts("a/b.mp4")
+    ('a', 'b.mp4')
+    """
+    parts = tuple(key.split("/"))
+    bad = any(
+        part in {"", ".", ".."} or part.startswith(TEMP_PREFIX) or len(part.encode()) > 255
+        for part in parts
+    )
+    if bad or len(key) > 1024 or _UNSPEAKABLE.search(key):
+        raise FieldInvalid("a path is names joined by single slashes", code="file_id_invalid")
+    return parts
+
+
+def paged(entries: Iterable[Entry], query: Query) -> Page:
+    """One page of entries that are all known: filtered, sorted, and cut at the cursor."""
+    text = (query.text or "").casefold()
+    matching = [e for e in entries if text in e.name.casefold() and _passes(e, query.filters)]
+    field = {"name": "name", "modified": "modified_ms", "size": "size"}[query.sort.lstrip("-")]
+    # What is unknown sorts first, whatever the type of the field.
+    matching.sort(key=lambda e: (getattr(e, field) is not None, getattr(e, field), e.file_id))
+    if query.sort.startswith("-"):
+        matching.reverse()
+    start = _offset(query.cursor)
+    end = start + query.limit
+    return Page(
+        items=tuple(matching[start:end]), next_cursor=str(end) if end < len(matching) else None
+    )
+
+
+def _passes(entry: Entry, filters: Mapping[str, str]) -> bool:
+    values = entry.model_dump(by_alias=True)
+    unknown = sorted(set(filters) - set(values))
+    if unknown:
+        raise FieldInvalid(f"entries have no field {unknown[0][:40]!r}", code="filter_unknown")
+    return all(str(values[name]) == wanted for name, wanted in filters.items())
+
+
+def _offset(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 12):
+        raise FieldInvalid("the cursor is not one of ours", code="cursor_invalid")
+    return int(cursor)
+
+
+def copy_to_file(
+    source: Reads,
+    file_id: str,
+    path: Path,
+    *,
+    on_bytes: OnBytes | None = None,
+    control: Control | None = None,
+) -> Entry:
+    """Bring a whole file here, in ranges; a file that ends early is `SourceUnavailable`."""
+    entry = source.stat(file_id)
+    if entry.size is None:
+        raise SourceUnavailable(f"{entry.name} has no known size and cannot be read in ranges")
+    try:
+        with path.open("wb") as out:
+            for offset in range(0, entry.size, READ_BYTES):
+                if control:
+                    control()
+                data = source.read_range(file_id, offset, min(READ_BYTES, entry.size - offset))
+                _expect(len(data), min(READ_BYTES, entry.size - offset), entry.name)
+                out.write(data)
+                if on_bytes:
+                    on_bytes(len(data))
+    except OSError as error:
+        raise DiskFull(f"{path.name} could not be written: {error.strerror}") from error
+    return entry
+
+
+def _expect(got: int, wanted: int, name: str) -> None:
+    if got != wanted:
+        raise SourceUnavailable(f"{name} ended early: {got} bytes of {wanted} came")
