@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -19,8 +19,10 @@ class CommandBase(Value):
     """What every command carries.
 
     `request` is the client's own words, echoed in the job. `dedup_key` names the resource the
-    command makes: two accepted commands with one key are one job.
+    command makes: two accepted commands with one key are one job. `queue` names the worker family.
     """
+
+    queue: ClassVar[str]
 
     tenant_id: str
     requested_by: str
@@ -31,6 +33,8 @@ class CommandBase(Value):
 
 class ClipFromStream(CommandBase):
     """A clip of a live channel, addressed by its fileId."""
+
+    queue: ClassVar[str] = "clip"
 
     kind: Literal["clip"] = "clip"
     connector: ConnectorRef

@@ -1,0 +1,205 @@
+"""The job ledger: every arrow of a job's state is one script in Redis, and may be repeated."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any, NoReturn
+
+from schemas.commands import CommandBase
+from schemas.errors import Conflict, FieldInvalid, LeaseLost, NotFound, QueueFull, StoreUnavailable
+from schemas.events import READY_EVENT
+from schemas.jobs import MAX_ATTEMPTS, Job, JobError, Stage
+from schemas.ledger import LEASE_MS, Accepted, Lease, LeaseState
+from store import keys
+from store.client import Store, fields, translated
+from store.listing import JobFilter, Page, list_jobs
+from store.records import fingerprint, job_of, lease_of
+
+IDEMPOTENCY_TTL_S = 24 * 3600
+MAX_COMMAND_BYTES = 1024 * 1024
+_ID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Jobs:
+    """The jobs of all tenants: what the ingress may ask of them."""
+
+    def __init__(self, store: Store, *, queue_cap: int = 100_000) -> None:
+        self._store = store
+        self._queue_cap = queue_cap
+
+    def accept(
+        self,
+        command: CommandBase,
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str | None = None,
+    ) -> Accepted:
+        """Record the command as a queued job, together with its event, keys and bell.
+
+        The same idempotency key answers the same job (`idempotency_conflict` for another body);
+        so does the same `dedup_key` while its job lives or has succeeded.
+        """
+        if self._store.pressed():
+            raise StoreUnavailable("Redis is nearly out of memory")
+        text = command.model_dump_json()
+        if len(text) > MAX_COMMAND_BYTES:
+            raise FieldInvalid(f"the command is {len(text)} bytes, above {MAX_COMMAND_BYTES}")
+        facts = self._acceptance(command, idempotency_key, body_hash)
+        code, record, *job_id = self._store.run("accept", json.dumps(facts), text)
+        if code not in {"new", "same"}:
+            _refuse(code, command)
+        return Accepted(job_of(job_id[0], fields(record)), created=code == "new")
+
+    def _acceptance(
+        self, command: CommandBase, idempotency_key: str | None, body_hash: str | None
+    ) -> dict[str, Any]:
+        content, kind = fingerprint(command), _kind(command)
+        connector = getattr(command, "connector", None)
+        return {
+            "random": "".join(secrets.choice(_ID_ALPHABET) for _ in range(16)),
+            "tenant": command.tenant_id,
+            "kind": kind,
+            "queue": type(command).queue,
+            "priority": command.priority,
+            "requested_by": command.requested_by,
+            "connector": connector.id if connector else "",
+            "channel": getattr(command, "channel_id", ""),
+            "fingerprint": content,
+            "dedup": keys.digest(command.dedup_key) if command.dedup_key else "",
+            "idem": keys.digest(idempotency_key) if idempotency_key else "",
+            "idem_ttl": IDEMPOTENCY_TTL_S,
+            "body": body_hash or content,
+            "cap": self._queue_cap,
+            "allowance": MAX_ATTEMPTS,
+            "ready_event": READY_EVENT.get(kind, ""),
+        }
+
+    def get(self, tenant_id: str, job_id: str) -> Job:
+        """The tenant's job, or NotFound."""
+        with translated():
+            record: dict[str, str] = self._store.client.hgetall(keys.job(job_id))  # type: ignore[assignment]  # redis-py types sync and async alike
+        if not record or record.get("tenant") != tenant_id:
+            raise NotFound(f"no job {job_id[:64]!r}")
+        return job_of(job_id, record)
+
+    def page(
+        self,
+        tenant_id: str,
+        wanted: JobFilter | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """The tenant's jobs, newest first; a cursor goes on where a page ended."""
+        return list_jobs(self._store, tenant_id, wanted or JobFilter(), limit, cursor)
+
+    def cancel(self, tenant_id: str, job_id: str) -> Job:
+        """Stop a job: at once where nobody works on it, else as soon as its worker sees it."""
+        return self._changed(job_id, self._store.run("cancel", tenant_id, job_id))
+
+    def again(self, tenant_id: str, job_id: str) -> Job:
+        """Queue a failed job once more, with a full set of attempts."""
+        return self._changed(job_id, self._store.run("again", tenant_id, job_id, MAX_ATTEMPTS))
+
+    def _changed(self, job_id: str, answer: list[Any]) -> Job:
+        match answer[0]:
+            case "ok":
+                return job_of(job_id, fields(answer[1]))
+            case "not_found":
+                raise NotFound(f"no job {job_id[:64]!r}")
+            case "job_finished":
+                raise Conflict(f"job {job_id} has ended already", code="job_finished")
+            case "job_not_failed":
+                raise Conflict(
+                    f"only a failed job can be retried; {job_id} has not failed",
+                    code="job_not_failed",
+                )
+        raise Conflict(f"job {answer[2]} makes the same thing now", code="conflict")
+
+    def forget(self, older_than_ms: int, limit: int = 200) -> int:
+        """Delete the records of jobs that ended that long ago; answers how many."""
+        return int(self._store.run("forget", older_than_ms, limit))
+
+
+class RedisLedger:
+    """`schemas.ledger.Ledger` on Redis."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def claim(self, queue: str, owner: str, nonce: str) -> Lease | None:
+        """The fairest queued job of the queue, leased to the owner."""
+        answer = self._store.run("claim", queue, owner, nonce, LEASE_MS)
+        return lease_of(queue, owner, answer) if answer else None
+
+    def renew(self, lease: Lease) -> LeaseState:
+        """Hold the lease for another `LEASE_MS`."""
+        answer: LeaseState = self._store.run("renew", lease.job_id, lease.fence, LEASE_MS)
+        return answer
+
+    def peek(self, lease: Lease) -> LeaseState:
+        """Whether the lease holds and nobody cancelled, without writing anything."""
+        with translated():
+            fence, owner, cancel = self._store.client.hmget(
+                keys.job(lease.job_id), ["fence", "owner", "cancel"]
+            )
+        if fence != str(lease.fence) or not owner:
+            return "lost"
+        return "cancelled" if cancel == "1" else "held"
+
+    def progress(
+        self, lease: Lease, stage: Stage | None, fraction: float | None, eta_s: float | None
+    ) -> None:
+        """Record how far the job is."""
+        self._hold(lease, "progress", stage or "", _text(fraction), _text(eta_s))
+
+    def waiting(self, lease: Lease, until_ms: int, *, release: bool) -> None:
+        """The job waits for media, with its lease or without."""
+        self._hold(lease, "waiting", until_ms, int(release))
+
+    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> dict[str, Any]:
+        """Store what is about to be published; answers an earlier intent."""
+        state, text = self._store.run("intent", lease.job_id, lease.fence, json.dumps(intent))
+        if state == "lost":
+            raise LeaseLost(f"job {lease.job_id} is held by another worker")
+        stored: dict[str, Any] = json.loads(text)
+        return stored
+
+    def finish(self, lease: Lease, result: dict[str, Any]) -> None:
+        """The job succeeded."""
+        self._hold(lease, "finish", "succeeded", json.dumps(result, allow_nan=False), "")
+
+    def fail(self, lease: Lease, error: JobError) -> None:
+        """The job failed for good."""
+        self._hold(lease, "finish", "failed", "", error.model_dump_json())
+
+    def cancelled(self, lease: Lease) -> None:
+        """The job stopped because somebody cancelled it."""
+        self._hold(lease, "finish", "cancelled", "", "")
+
+    def retry(self, lease: Lease, error: JobError, delay_ms: int, *, counted: bool) -> None:
+        """Put the job back for later."""
+        text = error.model_dump_json()
+        self._hold(lease, "retry", delay_ms, int(counted), text, error.code, error.message)
+
+    def _hold(self, lease: Lease, script: str, *args: str | int) -> None:
+        if self._store.run(script, lease.job_id, lease.fence, *args) == "lost":
+            raise LeaseLost(f"job {lease.job_id} is held by another worker")
+
+
+def _text(number: float | None) -> str:
+    return "" if number is None else f"{number:.6g}"
+
+
+def _kind(command: CommandBase) -> str:
+    return str(getattr(command, "kind", ""))
+
+
+def _refuse(code: str, command: CommandBase) -> NoReturn:
+    if code == "full":
+        raise QueueFull(f"queue {type(command).queue!r} is full")
+    if code == "idempotency_conflict":
+        raise Conflict("this Idempotency-Key came with another body before", code=code)
+    kind = _kind(command)
+    raise Conflict(f"this {kind} exists already with other content", code=f"{kind}_conflict")

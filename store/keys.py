@@ -1,0 +1,64 @@
+"""The names of everything we keep in Redis."""
+
+from __future__ import annotations
+
+import hashlib
+
+PREFIX = "cr:"
+DRAMATIQ_NAMESPACE = "dramatiq"
+
+
+def job(job_id: str) -> str:
+    """The hash that is one job."""
+    return f"{PREFIX}job:{job_id}"
+
+
+def job_events(job_id: str) -> str:
+    """The stream of one job's events."""
+    return f"{PREFIX}job:{job_id}:events"
+
+
+def tenant_events(tenant_id: str) -> str:
+    """The stream of all events of a tenant."""
+    return f"{PREFIX}events:{tenant_id}"
+
+
+def jobs(tenant_id: str, state: str | None = None) -> str:
+    """The ids of a tenant's jobs, all or of one state, in order of time."""
+    return f"{PREFIX}jobs:{tenant_id}" + (f":{state}" if state else "")
+
+
+def wake(queue: str) -> str:
+    """The list an idle worker of the queue waits on."""
+    return f"{PREFIX}wake:{queue}"
+
+
+def bells(queue: str) -> str:
+    """The list of message ids dramatiq keeps for the queue."""
+    return f"{DRAMATIQ_NAMESPACE}:{queue}"
+
+
+def quarantine(queue: str) -> str:
+    """The stream of messages that were not ours, with what was wrong."""
+    return f"{PREFIX}quarantine:{queue}"
+
+
+def intake(tenant_id: str) -> str:
+    """The stream a tenant's queue producer writes to."""
+    return f"{PREFIX}intake:{tenant_id}"
+
+
+def intake_dead(tenant_id: str) -> str:
+    """The stream of a tenant's refused entries, each with a problem object."""
+    return f"{PREFIX}intake-dead:{tenant_id}"
+
+
+COUNTS = f"{PREFIX}counts"
+TENANTS = f"{PREFIX}tenants"
+LEASES = f"{PREFIX}leases"
+DUE = f"{PREFIX}due"
+
+
+def digest(text: str) -> str:
+    """A short safe name for a text of any length."""
+    return hashlib.sha256(text.encode()).hexdigest()[:40]

@@ -1,0 +1,191 @@
+-- Shared by every script: KEYS[1] is the prefix of all keys, time is Redis's own.
+local P = KEYS[1]
+local unpack = unpack or table.unpack
+local DRAMATIQ = 'dramatiq:'
+local FINAL = { succeeded = true, failed = true, cancelled = true }
+local LANE = 1e13
+local LANES = { urgent = 0, normal = 1, background = 2 }
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+local NOW = now_ms()
+
+local function int(n)
+  return string.format('%.0f', n)
+end
+
+local function job_key(id)
+  return P .. 'job:' .. id
+end
+
+local function read(id)
+  local flat = redis.call('HGETALL', job_key(id))
+  if #flat == 0 then
+    return nil
+  end
+  local job = { id = id }
+  for i = 1, #flat, 2 do
+    job[flat[i]] = flat[i + 1]
+  end
+  return job
+end
+
+local function set(job, ...)
+  local pairs_ = { ... }
+  for i = 1, #pairs_, 2 do
+    job[pairs_[i]] = pairs_[i + 1]
+  end
+  redis.call('HSET', job_key(job.id), ...)
+end
+
+local function count(name, kind)
+  redis.call('HINCRBY', P .. 'counts', name .. '|' .. kind, 1)
+end
+
+local function emit(job, kind, data)
+  local seq = redis.call('HINCRBY', job_key(job.id), 'seq', 1)
+  local text = type(data) == 'string' and data or (next(data) and cjson.encode(data) or '{}')
+  local fields = { 'type', kind, 'job', job.id, 'attempt', job.attempt, 'seq', int(seq), 'at', int(NOW), 'data', text }
+  local id = redis.call('XADD', P .. 'events:' .. job.tenant, 'MAXLEN', '~', 10000, '*', unpack(fields))
+  redis.call('XADD', P .. 'job:' .. job.id .. ':events', 'MAXLEN', '~', 1000, id, unpack(fields))
+end
+
+local function set_state(job, state)
+  local base = P .. 'jobs:' .. job.tenant .. ':'
+  if job.state ~= state then
+    if job.state then
+      redis.call('ZREM', base .. job.state, job.id)
+    end
+    redis.call('ZADD', base .. state, 0, job.id)
+    set(job, 'state', state)
+  end
+end
+
+-- A bell is fungible: it says "look at this queue", and the claim picks the fairest job.
+local function ring(queue, id)
+  local nonce = redis.call('INCR', P .. 'bells')
+  local bell = id .. '.' .. int(nonce)
+  local message = '{"queue_name":' .. cjson.encode(queue) .. ',"actor_name":' .. cjson.encode(queue)
+    .. ',"args":[' .. cjson.encode(id) .. '],"kwargs":{},"options":{"redis_message_id":' .. cjson.encode(bell)
+    .. '},"message_id":' .. cjson.encode(bell) .. ',"message_timestamp":' .. int(NOW) .. '}'
+  redis.call('HSET', DRAMATIQ .. queue .. '.msgs', bell, message)
+  redis.call('RPUSH', DRAMATIQ .. queue, bell)
+  redis.call('RPUSH', P .. 'wake:' .. queue, '1')
+  redis.call('LTRIM', P .. 'wake:' .. queue, -1000, -1)
+end
+
+local function lane_has(base, tenant, lane)
+  return redis.call('ZCOUNT', base .. ':t:' .. tenant, int(lane * LANE), '(' .. int((lane + 1) * LANE)) > 0
+end
+
+-- Which tenants wait, and in which lanes, follows from the tenant's own jobs.
+local function index_tenant(base, tenant, score)
+  if redis.call('ZCARD', base .. ':t:' .. tenant) == 0 then
+    redis.call('ZREM', base, tenant)
+  else
+    redis.call('ZADD', base, score, tenant)
+  end
+  for lane = 0, 2 do
+    if lane_has(base, tenant, lane) then
+      redis.call('ZADD', base .. ':p' .. lane, score, tenant)
+    else
+      redis.call('ZREM', base .. ':p' .. lane, tenant)
+    end
+  end
+end
+
+local function make_ready(job)
+  local base = P .. 'ready:' .. job.queue
+  local lane = LANES[job.priority] or 1
+  -- The age of the job is its place: what comes back after a crash stands at the head again.
+  redis.call('ZADD', base .. ':t:' .. job.tenant, int(lane * LANE + tonumber(job.created_ms)), job.id)
+  local score = redis.call('ZSCORE', base, job.tenant)
+  if not score then
+    score = tostring(tonumber(redis.call('GET', base .. ':turn') or '0') - 0.5)
+  end
+  index_tenant(base, job.tenant, score)
+  redis.call('ZADD', P .. 'queued:' .. job.queue, int(NOW), job.id)
+  ring(job.queue, job.id)
+end
+
+local function unready(job)
+  local base = P .. 'ready:' .. job.queue
+  if redis.call('ZREM', base .. ':t:' .. job.tenant, job.id) == 1 then
+    local score = redis.call('ZSCORE', base, job.tenant)
+    index_tenant(base, job.tenant, score or '0')
+  end
+  redis.call('ZREM', P .. 'queued:' .. job.queue, job.id)
+  redis.call('ZREM', P .. 'due', job.id)
+end
+
+local function drop_lease(job)
+  redis.call('ZREM', P .. 'leases', job.id)
+  if job.owner and job.owner ~= '' then
+    if redis.call('HGET', P .. 'owners', job.owner) == job.id then
+      redis.call('HDEL', P .. 'owners', job.owner)
+    end
+    set(job, 'owner', '')
+  end
+end
+
+local function put_back(job)
+  drop_lease(job)
+  set_state(job, 'queued')
+  make_ready(job)
+end
+
+local function conclude(job, state, result, err)
+  drop_lease(job)
+  unready(job)
+  set_state(job, state)
+  set(job, 'finished_ms', int(NOW), 'result', result, 'error', err, 'eta_s', '', 'waiting_until', '')
+  if state == 'succeeded' then
+    set(job, 'progress', '1')
+    emit(job, 'job.succeeded', '{"result":' .. result .. '}')
+  elseif state == 'failed' then
+    emit(job, 'job.failed', '{"error":' .. err .. '}')
+  else
+    emit(job, 'job.cancelled', {})
+  end
+  if state ~= 'succeeded' and job.dedup ~= '' then
+    local key = P .. 'dedup:' .. job.tenant .. ':' .. job.dedup
+    if redis.call('GET', key) == job.id then
+      redis.call('DEL', key)
+    end
+  end
+  redis.call('ZADD', P .. 'finished', int(NOW), job.id)
+  count('finished', job.kind .. '|' .. state)
+end
+
+local function error_json(code, message, retryable, stage)
+  local out = '{"code":' .. cjson.encode(code) .. ',"message":' .. cjson.encode(message)
+    .. ',"retryable":' .. (retryable and 'true' or 'false') .. ',"stage":'
+  return out .. ((stage and stage ~= '') and cjson.encode(stage) or 'null') .. '}'
+end
+
+-- The job of a lease that still holds, or nil.
+local function held(id, fence)
+  local job = read(id)
+  if job and job.fence == fence and job.owner and job.owner ~= '' then
+    return job
+  end
+  return nil
+end
+
+-- A worker is gone without a word: again from the queue, unless that was its last attempt.
+local function recover(job)
+  count('lapsed', job.kind)
+  if job.cancel == '1' then
+    conclude(job, 'cancelled', '', '')
+  elseif tonumber(job.attempt) >= tonumber(job.allowance) then
+    conclude(job, 'failed', '', error_json('attempts_exhausted',
+      'the worker ended ' .. job.attempt .. ' times while at this job', true, job.stage))
+  else
+    emit(job, 'job.retrying', { code = 'worker_lost', message = 'the worker at this job is gone' })
+    count('retried', job.kind)
+    put_back(job)
+  end
+end

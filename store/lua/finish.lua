@@ -1,0 +1,14 @@
+-- finish(id, fence, state, result, error)
+local job = held(ARGV[1], ARGV[2])
+if not job then
+  local known = read(ARGV[1])
+  if known and known.fence == ARGV[2] and known.state == ARGV[3] then
+    return 'held'
+  end
+  return 'lost'
+end
+conclude(job, ARGV[3], ARGV[4], ARGV[5])
+if ARGV[3] == 'succeeded' and job.ready_event ~= '' then
+  emit(job, job.ready_event, '{"result":' .. ARGV[4] .. '}')
+end
+return 'held'
