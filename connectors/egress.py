@@ -19,6 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -71,6 +72,7 @@ _ANY_ORIGIN = frozenset(
 )
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_EMPTY_RANGE = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 Resolver = Callable[[str, int], list[tuple[Any, ...]]]
 
@@ -371,6 +373,20 @@ class _JudgedAdapter(HTTPAdapter):
         raise AccessDenied("proxies are not used")
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """One resource as a caller asked for it."""
+
+    url: str
+    max_bytes: int
+    headers: Mapping[str, str] | None
+    byte_range: ByteRange | None
+    control: Control | None
+    limits: Limits | None
+    on_bytes: OnBytes | None
+    allow_short: bool = False
+
+
 class Egress:
     """The client. Safe to share between threads: each has its own kept-alive connections."""
 
@@ -400,10 +416,15 @@ class Egress:
         byte_range: ByteRange | None = None,
         control: Control | None = None,
         limits: Limits | None = None,
+        allow_short: bool = False,
     ) -> Body:
-        """A resource in memory, redirects followed; `TooLarge` past `max_bytes`."""
+        """A resource in memory, redirects followed; `TooLarge` past `max_bytes`.
+
+        A range that reaches past the end is an error, unless `allow_short`.
+        """
+        wanted = _Wanted(url, max_bytes, headers, byte_range, control, limits, None, allow_short)
         out = io.BytesIO()
-        done = self._fetch(url, out, max_bytes, headers, byte_range, control, limits, None)
+        done = self._fetch(wanted, out)
         return Body(data=out.getvalue(), **done.model_dump(exclude={"size"}))
 
     def download(
@@ -421,11 +442,10 @@ class Egress:
     ) -> Downloaded:
         """A resource into a new file; nothing is left of it where this raises."""
         target = Path(path)
+        wanted = _Wanted(url, max_bytes, headers, byte_range, control, limits, on_bytes)
         try:
             with target.open("wb") as out:
-                done = self._fetch(
-                    url, out, max_bytes, headers, byte_range, control, limits, on_bytes
-                )
+                done = self._fetch(wanted, out)
             _expect(done.size, expected_bytes, url)
         except OSError as error:
             target.unlink(missing_ok=True)
@@ -469,28 +489,23 @@ class Egress:
             session.close()
         self._local = threading.local()
 
-    def _fetch(
-        self,
-        url: str,
-        out: BinaryIO,
-        max_bytes: int,
-        headers: Mapping[str, str] | None,
-        byte_range: ByteRange | None,
-        control: Control | None,
-        limits: Limits | None,
-        on_bytes: OnBytes | None,
-    ) -> Downloaded:
-        if byte_range and byte_range.length > max_bytes:
-            raise TooLarge(f"{byte_range.length} bytes wanted, {max_bytes} allowed")
-        budget = Budget(limits or self.limits, max_bytes=max_bytes, control=control)
-        with _translated(url), spending(budget):
-            sent = {**(headers or {}), **_range_headers(byte_range)}
-            reply, final = self._follow("GET", url, sent, None, MAX_REDIRECTS)
+    def _fetch(self, wanted: _Wanted, out: BinaryIO) -> Downloaded:
+        span, headers = wanted.byte_range, dict(wanted.headers or {})
+        if span and span.length > wanted.max_bytes:
+            raise TooLarge(f"{span.length} bytes wanted, {wanted.max_bytes} allowed")
+        budget = Budget(
+            wanted.limits or self.limits, max_bytes=wanted.max_bytes, control=wanted.control
+        )
+        with _translated(wanted.url), spending(budget):
+            headers.update(_range_headers(span))
+            reply, final = self._follow("GET", wanted.url, headers, None, MAX_REDIRECTS)
             with closing(reply):
+                if wanted.allow_short and reply.status_code == 416:
+                    return _downloaded(reply, final, 0)
                 _raise_for_status(reply, final)
-                size = _copy(_selected(reply, byte_range), out, max_bytes, on_bytes, final)
-        if byte_range:
-            _expect(size, byte_range.length, final)
+                size = _copy(_selected(reply, span), out, wanted.max_bytes, wanted.on_bytes, final)
+        if span and not (wanted.allow_short and span.offset + size == _total_size(reply)):
+            _expect(size, span.length, final)
         return _downloaded(reply, final, size)
 
     def _follow(
@@ -722,9 +737,11 @@ def _downloaded(reply: requests.Response, url: str, size: int) -> Downloaded:
 
 def _total_size(reply: requests.Response) -> int | None:
     """How large the whole resource is, where the answer says so."""
-    match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
-    if reply.status_code == 206:
-        return int(match[3]) if match and match[3] != "*" else None
+    told = reply.headers.get("Content-Range", "").strip()
+    if reply.status_code in {206, 416}:
+        match = _CONTENT_RANGE.fullmatch(told) or _EMPTY_RANGE.fullmatch(told)
+        total = match[match.re.groups] if match else "*"
+        return None if total == "*" else int(total)
     length = reply.headers.get("Content-Length", "")
     plain = reply.headers.get("Content-Encoding", "identity").lower() == "identity"
     return int(length[:19]) if plain and length.isascii() and length.isdigit() else None

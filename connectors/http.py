@@ -1,0 +1,118 @@
+"""The `http` connector: files below a base URL, read in ranges."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from connectors.base import (
+    READ_BYTES,
+    AuthModel,
+    ConfigModel,
+    ConnectorEnv,
+    Entry,
+    TimedUrl,
+    key_parts,
+)
+from connectors.egress import Body, Egress
+from schemas.connectors import Capability
+from schemas.media import ByteRange
+
+TYPE = "http"
+IDENTITY = ("base_url",)
+
+
+class Config(ConfigModel):
+    """Where the files are; a fileId is a path below `base_url`."""
+
+    base_url: str = Field(max_length=2048, description="http or https, without a query")
+    check_path: str | None = Field(
+        default=None, max_length=1024, description="a small file that auth-check may read"
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an http or https URL with a host is needed")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("credentials and queries belong in auth, where they stay secret")
+        return url.rstrip("/")
+
+
+class Auth(AuthModel):
+    """At most one of a bearer token, a user with a password, and a signed query."""
+
+    token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    query: SecretStr | None = Field(default=None, description="added to every URL, without the ?")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Auth:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("a user and a password go together")
+        if sum(way is not None for way in (self.token, self.username, self.query)) > 1:
+            raise ValueError("give one of token, username with password, query")
+        return self
+
+    def headers(self) -> dict[str, str]:
+        """The headers that prove who asks."""
+        if self.token:
+            return {"Authorization": f"Bearer {self.token.get_secret_value()}"}
+        if self.username is not None and self.password:
+            pair = f"{self.username}:{self.password.get_secret_value()}"
+            return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+        return {}
+
+
+def connect(config: Config, auth: Auth, env: ConnectorEnv) -> HttpFiles:
+    """The files of one web server."""
+    return HttpFiles(config, auth, env.egress)
+
+
+class HttpFiles:
+    """Files of a web server that answers ranges, or ignores them."""
+
+    def __init__(self, config: Config, auth: Auth, egress: Egress) -> None:
+        self._config, self._auth, self._egress = config, auth, egress
+
+    def check(self, capability: Capability | None = None) -> None:
+        """The server lets us read the check path, or the base URL itself."""
+        self._get(self._config.check_path or "", 0, 1)
+
+    def stat(self, file_id: str) -> Entry:
+        """The file as its first byte's answer describes it: signed URLs permit GET alone."""
+        first = self._get(file_id, 0, 1)
+        return Entry(
+            file_id=file_id,
+            name=key_parts(file_id)[-1],
+            size=first.total_size,
+            content_type=first.content_type,
+            etag=first.etag,
+        )
+
+    def read_range(self, file_id: str, offset: int, length: int) -> bytes:
+        """These bytes of the file."""
+        return self._get(file_id, offset, length).data
+
+    def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
+        """The file's own URL, where anybody may read it."""
+        return TimedUrl(url=self._address(file_id)) if self._auth == Auth() else None
+
+    def _get(self, path: str, offset: int, length: int) -> Body:
+        return self._egress.get_bytes(
+            self._address(path),
+            max_bytes=max(length, READ_BYTES),
+            headers=self._auth.headers(),
+            byte_range=ByteRange(offset=offset, length=length),
+            allow_short=True,
+        )
+
+    def _address(self, path: str) -> str:
+        names = key_parts(path) if path else ("",)
+        url = "/".join((self._config.base_url, *(quote(name, safe="") for name in names)))
+        return f"{url}?{self._auth.query.get_secret_value()}" if self._auth.query else url

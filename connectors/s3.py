@@ -1,0 +1,635 @@
+"""The `s3` connector: a bucket at Amazon or at any endpoint that speaks its protocol.
+
+boto3 is known here alone, and its connections pass the same judge as everybody's. An upload is
+invisible until it is completed, and is completed on the condition that its key is free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from urllib.parse import quote, urlsplit
+
+import boto3
+import botocore.config
+from botocore import UNSIGNED
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import URLLib3Session
+from pydantic import Field, SecretStr, field_validator
+
+from connectors.base import (
+    CHUNK_BYTES,
+    TEMP_PREFIX,
+    Artifact,
+    AuthModel,
+    CheckFence,
+    ConfigModel,
+    ConnectorEnv,
+    Control,
+    Entry,
+    Intent,
+    OnBytes,
+    Page,
+    Query,
+    TimedUrl,
+    key_parts,
+    paged,
+)
+from connectors.egress import Budget, Judge, Limits, judged_pools, ours_within, spending
+from schemas.connectors import Capability, Published
+from schemas.errors import (
+    AccessDenied,
+    CuttingRoomError,
+    DestinationRejected,
+    DestinationUnavailable,
+    FieldInvalid,
+    RateLimited,
+    SourceNotFound,
+    SourceUnavailable,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+TYPE = "s3"
+IDENTITY = ("endpoint", "bucket", "prefix")
+PART_BYTES = 8 * 1024 * 1024
+MAX_PARTS = 9_000
+MAX_LISTED = 10_000
+MAX_URL_TTL_S = 7 * 24 * 3600
+JOB_FIELD = "cuttingroom-job"
+HASH_FIELD = "cuttingroom-sha256"
+LIMITS = Limits(idle_timeout_s=60, header_timeout_s=90, total_timeout_s=3600)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
+_BASES: dict[str, tuple[type[Any], type[Any]]] = {
+    "http": (AWSHTTPConnectionPool, AWSHTTPConnection),
+    "https": (AWSHTTPSConnectionPool, AWSHTTPSConnection),
+}
+_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "InvalidRange", "416"})
+_TAKEN = frozenset({"412", "PreconditionFailed"})
+_NO_CONDITIONS = frozenset({"501", "NotImplemented"})
+_RACED = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
+_BUSY = frozenset({"429", "SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"})
+
+
+class Config(ConfigModel):
+    """Which bucket, and where; `prefix` is a folder that every key lies below."""
+
+    bucket: str = Field(min_length=3, max_length=63)
+    prefix: str = Field(default="", max_length=512)
+    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,40}$")
+    endpoint: str | None = Field(default=None, max_length=512, description="Amazon where absent")
+    sse: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = Field(default=None, max_length=512)
+
+    @field_validator("bucket")
+    @classmethod
+    def _a_bucket(cls, name: str) -> str:
+        if not _BUCKET.fullmatch(name):
+            raise ValueError("a bucket's name is letters, digits, dots and dashes")
+        return name
+
+    @field_validator("prefix")
+    @classmethod
+    def _a_folder(cls, prefix: str) -> str:
+        stripped = prefix.strip("/")
+        try:
+            return "/".join(key_parts(stripped)) if stripped else ""
+        except FieldInvalid as error:
+            raise ValueError(error.message) from None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _an_origin(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "https://s3")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an http or https URL with a host is needed")
+        if parts.username is not None or parts.query or parts.path not in {"", "/"}:
+            raise ValueError("an endpoint is scheme, host and port alone")
+        return url and url.rstrip("/")
+
+
+class Auth(AuthModel):
+    """A key pair; without one, requests are not signed and only public buckets answer."""
+
+    access_key_id: str | None = Field(default=None, max_length=128)
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+
+
+def connect(config: Config, auth: Auth, env: ConnectorEnv) -> Bucket:
+    """The bucket, with the tenant's credentials and no others."""
+    return Bucket(config, auth, env.egress.judge, env.clock)
+
+
+class Bucket:
+    """Objects below a prefix of a bucket.
+
+    `own_chain` lets boto3 look for the machine's own credentials, `exclusive` says that nobody
+    else uploads below the prefix: both are for the operator's media store, never for a tenant.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        auth: Auth,
+        judge: Judge,
+        clock: Callable[[], int],
+        *,
+        own_chain: bool = False,
+        exclusive: bool = False,
+    ) -> None:
+        self._config, self._auth, self._judge, self._clock = config, auth, judge, clock
+        self._own_chain = own_chain
+        self._exclusive = exclusive or bool(config.prefix)
+        self._made: S3Client | None = None
+
+    def check(self, capability: Capability | None = None) -> None:
+        """The bucket may be listed; for `writes`, a small object may be written and removed."""
+        if capability == "writes":
+            with _writing(self._place()):
+                self._probed()
+            return
+        with _reading(self._place()):
+            self._client.list_objects_v2(
+                Bucket=self._config.bucket, Prefix=self._below(""), MaxKeys=1
+            )
+
+    def query(self, query: Query) -> Page:
+        """A folder's entries as the bucket pages them; searched and sorted ones all at once."""
+        with _reading(self._place()):
+            if query.sort == "name" and not query.text and not query.filters:
+                return self._listed_page(query)
+            return paged(self._listed_all(query), query)
+
+    def stat(self, file_id: str) -> Entry:
+        """Size, type and time of an object."""
+        with _reading(file_id):
+            head = self._client.head_object(Bucket=self._config.bucket, Key=self._key(file_id))
+        return Entry(
+            file_id=file_id,
+            name=key_parts(file_id)[-1],
+            size=head["ContentLength"],
+            modified_ms=int(head["LastModified"].timestamp() * 1000),
+            content_type=head.get("ContentType"),
+            etag=head.get("ETag"),
+        )
+
+    def read_range(self, file_id: str, offset: int, length: int) -> bytes:
+        """These bytes of an object."""
+        try:
+            with _reading(file_id), spending(Budget(LIMITS, max_bytes=length)):
+                answer = self._client.get_object(
+                    Bucket=self._config.bucket,
+                    Key=self._key(file_id),
+                    Range=f"bytes={offset}-{offset + length - 1}",
+                )
+                with closing(answer["Body"]) as body:
+                    return body.read(length)
+        except SourceNotFound:
+            if self.stat(file_id).size is not None:
+                return b""
+            raise
+
+    def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
+        """A presigned URL; it is a credential until it expires."""
+        lasting_s = min(max(ttl_s, 1), MAX_URL_TTL_S)
+        with _reading(file_id):
+            signed = self._client.generate_presigned_url(
+                "get_object",
+                Params={"Bucket": self._config.bucket, "Key": self._key(file_id)},
+                ExpiresIn=lasting_s,
+            )
+        return TimedUrl(url=signed, expires_ms=self._clock() + lasting_s * 1000)
+
+    def begin(self, artifact: Artifact) -> Intent:
+        """Choose the key and open an upload; a file of one part needs none."""
+        with _writing(artifact.key):
+            unique = not self._keeps_conditions()
+            name = _unique(artifact.key, artifact.job_id) if unique else artifact.key
+            intent = {
+                "type": TYPE,
+                "key": name,
+                "unique": unique,
+                "upload_id": None,
+                **artifact.model_dump(include={"job_id", "size", "sha256", "content_type"}),
+            }
+            if artifact.size > PART_BYTES:
+                made = self._client.create_multipart_upload(**self._described(intent))
+                intent["upload_id"] = made["UploadId"]
+            return intent
+
+    def put(
+        self,
+        intent: Intent,
+        artifact: Artifact,
+        *,
+        on_bytes: OnBytes | None = None,
+        control: Control | None = None,
+    ) -> Intent:
+        """Upload the parts; a file of one part is only measured, and travels in `finish`."""
+        with (
+            _writing(intent["key"]),
+            spending(Budget(LIMITS, control=control)),
+            Path(artifact.path).open("rb") as source,
+        ):
+            if intent["upload_id"] is None:
+                etag = hashlib.file_digest(source, _md5).hexdigest()
+                return {**intent, "path": artifact.path, "etag": f'"{etag}"'}
+            parts = list(self._uploaded(intent, source, on_bytes, control))
+        return {**intent, "parts": [tag for tag, _ in parts], "etag": _joined(parts)}
+
+    def finish(self, intent: Intent, check_fence: CheckFence) -> Published:
+        """Complete the upload where the key is free, and read back what lies there."""
+        check_fence()
+        with _writing(intent["key"]):
+            try:
+                self._complete(intent)
+            except ClientError as error:
+                self._settle(intent, error)
+            return self._read_back(intent)
+
+    def abort(self, intent: Intent) -> None:
+        """Abort the upload, if there is one still."""
+        if intent["upload_id"] is None:
+            return
+        with _writing(intent["key"]), _ignoring({"NoSuchUpload", "404"}):
+            self._client.abort_multipart_upload(
+                Bucket=self._config.bucket,
+                Key=self._key(intent["key"]),
+                UploadId=intent["upload_id"],
+            )
+
+    def find(self, intent: Intent) -> Published | None:
+        """The object under the intent's key, if it carries the intent's job."""
+        try:
+            with _reading(intent["key"]):
+                head = self._head(intent["key"])
+        except (SourceNotFound, AccessDenied):
+            return None
+        if head["Metadata"].get(JOB_FIELD) != intent["job_id"]:
+            return None
+        return self._published(intent, head)
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with _writing(key), _ignoring(_ABSENT):
+            self._client.delete_object(Bucket=self._config.bucket, Key=self._key(key))
+
+    def janitor(self, live: Iterable[Intent], older_than_ms: int) -> int:
+        """Abort old uploads below the prefix; in a bucket shared without one, none is touched."""
+        if not self._exclusive:
+            return 0
+        named = {intent.get("upload_id") for intent in live}
+        with _writing(self._place()):
+            stale = [
+                (found["Key"], found["UploadId"])
+                for found in self._uploads()
+                if found["UploadId"] not in named
+                and found["Initiated"].timestamp() * 1000 < older_than_ms
+            ]
+            for key, upload_id in stale:
+                with _ignoring({"NoSuchUpload", "404"}):
+                    self._client.abort_multipart_upload(
+                        Bucket=self._config.bucket, Key=key, UploadId=upload_id
+                    )
+        return len(stale)
+
+    @property
+    def _client(self) -> S3Client:
+        if self._made is None:
+            self._made = _new_client(self._config, self._auth, self._judge, self._own_chain)
+        return self._made
+
+    def _below(self, path: str) -> str:
+        parts = [part for part in (self._config.prefix, path) if part]
+        return "/".join(parts) + "/" if parts else ""
+
+    def _key(self, name: str) -> str:
+        return "/".join((*filter(None, [self._config.prefix]), *key_parts(name)))
+
+    def _place(self) -> str:
+        return f"s3://{'/'.join(filter(None, [self._config.bucket, self._config.prefix]))}"
+
+    def _listed_page(self, query: Query) -> Page:
+        more = {"ContinuationToken": query.cursor} if query.cursor else {}
+        found = self._client.list_objects_v2(
+            Bucket=self._config.bucket,
+            Prefix=self._below(query.path),
+            Delimiter="/",
+            MaxKeys=query.limit,
+            **more,  # type: ignore[arg-type]
+        )
+        return Page(
+            items=tuple(self._entries(found)), next_cursor=found.get("NextContinuationToken")
+        )
+
+    def _listed_all(self, query: Query) -> list[Entry]:
+        folders = {} if query.text else {"Delimiter": "/"}
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._config.bucket,
+            Prefix=self._below(query.path),
+            **folders,  # type: ignore[arg-type]
+        )
+        entries: list[Entry] = []
+        for page in pages:
+            entries.extend(self._entries(page))
+            if len(entries) > MAX_LISTED:
+                raise FieldInvalid(
+                    f"more than {MAX_LISTED} objects: name a path further down", code="too_many"
+                )
+        return entries
+
+    def _entries(self, page: Any) -> Iterator[Entry]:
+        cut = len(self._below(""))
+        for folder in page.get("CommonPrefixes", ()):
+            file_id = folder["Prefix"][cut:].rstrip("/")
+            yield Entry(file_id=file_id, name=file_id.rpartition("/")[2], kind="folder")
+        for found in page.get("Contents", ()):
+            name = found["Key"].rpartition("/")[2]
+            if name and not name.startswith(TEMP_PREFIX):
+                yield Entry(
+                    file_id=found["Key"][cut:],
+                    name=name,
+                    size=found["Size"],
+                    modified_ms=int(found["LastModified"].timestamp() * 1000),
+                    content_type=mimetypes.guess_type(name)[0],
+                    etag=found.get("ETag"),
+                )
+
+    def _described(self, intent: Intent) -> Any:
+        sse = {"ServerSideEncryption": self._config.sse, "SSEKMSKeyId": self._config.kms_key_id}
+        return {
+            "Bucket": self._config.bucket,
+            "Key": self._key(intent["key"]),
+            "ContentType": intent["content_type"],
+            "Metadata": {JOB_FIELD: intent["job_id"], HASH_FIELD: intent["sha256"]},
+            **{name: value for name, value in sse.items() if value},
+        }
+
+    def _uploaded(
+        self,
+        intent: Intent,
+        source: BinaryIO,
+        on_bytes: OnBytes | None,
+        control: Control | None,
+    ) -> Iterator[tuple[str, bytes]]:
+        """Each part as it is accepted: the tag it was given, and the MD5 of what was sent."""
+        part_bytes = max(PART_BYTES, -(-intent["size"] // MAX_PARTS))
+        for number, data in enumerate(iter(lambda: source.read(part_bytes), b""), start=1):
+            if control:
+                control()
+            answer = self._client.upload_part(
+                Bucket=self._config.bucket,
+                Key=self._key(intent["key"]),
+                UploadId=intent["upload_id"],
+                PartNumber=number,
+                Body=data,
+            )
+            if on_bytes:
+                on_bytes(len(data))
+            yield answer["ETag"], _md5(data).digest()
+
+    def _complete(self, intent: Intent) -> None:
+        condition: Any = {} if intent["unique"] else {"IfNoneMatch": "*"}
+        if intent["upload_id"] is None:
+            with Path(intent["path"]).open("rb") as source:
+                self._client.put_object(**self._described(intent), Body=source, **condition)
+            return
+        parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(intent["parts"], start=1)]
+        self._client.complete_multipart_upload(
+            Bucket=self._config.bucket,
+            Key=self._key(intent["key"]),
+            UploadId=intent["upload_id"],
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+            **condition,
+        )
+
+    def _settle(self, intent: Intent, error: ClientError) -> None:
+        """Return where the job's output is there already; raise what the refusal meant else."""
+        code = _code(error)
+        if code not in _TAKEN | {"NoSuchUpload"}:
+            raise error
+        if self.find(intent):
+            return
+        if code in _TAKEN:
+            raise DestinationRejected(
+                f"{intent['key']} exists already and is not this job's",
+                code="destination_conflict",
+            )
+        raise DestinationUnavailable(f"the upload of {intent['key']} is gone")
+
+    def _read_back(self, intent: Intent) -> Published:
+        head = self._head(intent["key"])
+        if head["Metadata"].get(JOB_FIELD) != intent["job_id"]:
+            raise DestinationRejected(
+                f"{intent['key']} was replaced by somebody else", code="destination_conflict"
+            )
+        # Another attempt of this job may have been first: then its own hash is what must hold.
+        wanted = head["Metadata"].get(HASH_FIELD, intent["sha256"])
+        if head.get("ETag") != intent["etag"] and self._hash(intent["key"]) != wanted:
+            raise DestinationUnavailable(f"{intent['key']} did not read back as it was written")
+        return self._published(intent, head)
+
+    def _head(self, key: str) -> Any:
+        return self._client.head_object(Bucket=self._config.bucket, Key=self._key(key))
+
+    def _hash(self, key: str) -> str:
+        digest = hashlib.sha256()
+        answer = self._client.get_object(Bucket=self._config.bucket, Key=self._key(key))
+        with closing(answer["Body"]) as body:
+            for chunk in body.iter_chunks(CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def _published(self, intent: Intent, head: Any) -> Published:
+        made_unique = (
+            "the destination cannot refuse to overwrite, so the key carries the job's id",
+        )
+        return Published(
+            destination=self._place(),
+            key=intent["key"],
+            url=self._plain_url(intent["key"]),
+            size=head["ContentLength"],
+            sha256=head["Metadata"].get(HASH_FIELD, intent["sha256"]),
+            etag=head.get("ETag"),
+            notes=made_unique if intent["unique"] else (),
+        )
+
+    def _plain_url(self, key: str) -> str:
+        bucket, path = self._config.bucket, quote(self._key(key))
+        if self._config.endpoint:
+            return f"{self._config.endpoint}/{bucket}/{path}"
+        region = f".{self._config.region}" if self._config.region else ""
+        return f"https://{bucket}.s3{region}.amazonaws.com/{path}"
+
+    def _uploads(self) -> Iterator[Any]:
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._config.bucket,
+            Prefix=self._below(""),
+            PaginationConfig={"MaxItems": MAX_LISTED},
+        )
+        for page in pages:
+            yield from page.get("Uploads", ())
+
+    def _keeps_conditions(self) -> bool:
+        """Whether the destination refuses to overwrite when asked to; tried once a process."""
+        if self._config.endpoint is None:
+            return True
+        place = (self._config.endpoint, self._config.bucket)
+        with _PROBE_LOCK:
+            if place not in _PROBED:
+                _PROBED[place] = self._probed()
+            return _PROBED[place]
+
+    def _probed(self) -> bool:
+        key = self._below("") + f"{TEMP_PREFIX}probe-{secrets.token_hex(8)}"
+        place: Any = {"Bucket": self._config.bucket, "Key": key}
+        try:
+            for _ in range(2):
+                self._client.put_object(**place, Body=b"probe", IfNoneMatch="*")
+        except ClientError as error:
+            if _code(error) in _TAKEN:
+                return True
+            if _code(error) not in _NO_CONDITIONS:
+                raise
+        finally:
+            with suppress(ClientError, BotoCoreError):
+                self._client.delete_object(**place)
+        return False
+
+
+_PROBED: dict[tuple[str, str], bool] = {}
+_PROBE_LOCK = threading.Lock()
+
+
+class _JudgedSession(URLLib3Session):
+    """boto3's HTTP client with the judge in its connections and without any proxy."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__(timeout=60, max_pool_connections=4)
+        manager: Any = self._manager  # type: ignore[attr-defined]
+        manager.pool_classes_by_scheme = judged_pools(judge, _BASES)
+
+    def send(self, request: Any) -> Any:
+        try:
+            return super().send(request)
+        except BotoCoreError as error:
+            # Ours is wrapped as a failure of the client, which would be tried again.
+            raise ours_within(error) or error from None
+
+
+def _new_client(config: Config, auth: Auth, judge: Judge, own_chain: bool) -> S3Client:
+    signed = own_chain or auth.access_key_id is not None
+    custom: Any = {"addressing_style": "path"} if config.endpoint else {}
+    client: S3Client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=config.endpoint,
+        region_name=config.region or "us-east-1",
+        aws_access_key_id=auth.access_key_id,
+        aws_secret_access_key=_shown(auth.secret_access_key),
+        aws_session_token=_shown(auth.session_token),
+        config=botocore.config.Config(
+            signature_version="s3v4" if signed else UNSIGNED,
+            s3=custom,
+            proxies={},
+            retries={"mode": "standard", "total_max_attempts": 3},
+            # Many endpoints do not know Amazon's newer checksums; we compare ETags and hashes.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+    client._endpoint.http_session = _JudgedSession(judge)  # type: ignore[attr-defined]
+    return client
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _md5(data: bytes = b"") -> Any:
+    # What S3 calls an ETag: it tells a transfer that went wrong, not an attacker.
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _joined(parts: list[tuple[str, bytes]]) -> str:
+    """The ETag S3 gives an object made of these parts."""
+    whole = _md5(b"".join(digest for _, digest in parts)).hexdigest()
+    return f'"{whole}-{len(parts)}"'
+
+
+def _unique(key: str, job_id: str) -> str:
+    path = PurePosixPath(key)
+    return str(path.with_name(f"{path.stem}.{job_id}{path.suffix}"))
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def _ignoring(codes: Iterable[str]) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) not in codes:
+            raise
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise ours_within(error) or _read_error(error, name) from None
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise ours_within(error) or _write_error(error, name) from None
+    except OSError as error:
+        raise DestinationUnavailable(f"{name}: the file to publish: {error.strerror}") from None
+
+
+def _read_error(error: ClientError | BotoCoreError, name: str) -> CuttingRoomError:
+    """Our error for a failed read; the library's words may hold keys and are dropped."""
+    if not isinstance(error, ClientError):
+        return SourceUnavailable(f"{name}: the bucket could not be reached")
+    code, status = _code(error), _status(error)
+    if code in _ABSENT:
+        return SourceNotFound(f"{name} is not there")
+    if code in _BUSY or status == 503:
+        return RateLimited(f"{name}: the bucket asks for fewer requests")
+    if status in {400, 401, 403}:
+        return AccessDenied(f"{name}: the bucket answered {code[:60]}")
+    return SourceUnavailable(f"{name}: the bucket answered {status}")
+
+
+def _write_error(error: ClientError | BotoCoreError, name: str) -> CuttingRoomError:
+    """Our error for a failed write."""
+    if not isinstance(error, ClientError):
+        return DestinationUnavailable(f"{name}: the bucket could not be reached")
+    code, status = _code(error), _status(error)
+    if code in _BUSY or code in _RACED or code == "NoSuchUpload" or status >= 500:
+        return DestinationUnavailable(f"{name}: the bucket answered {code[:60]}")
+    return DestinationRejected(f"{name}: the bucket answered {code[:60]}")
