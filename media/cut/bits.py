@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from schemas.errors import CorruptMedia
+from schemas.errors import CorruptMedia, UnsupportedMedia
 
 START_CODE: Final = b"\0\0\0\1"
 MAX_NALS: Final = 8192
+MAX_SEI_MESSAGES: Final = 1024
 MAX_CODE_BITS: Final = 32
 _PAD: Final = bytes(9)
 _WINDOW_BITS: Final = 72
 _NEEDS_PREVENTION = re.compile(rb"\0\0(?=[\0-\3])")
 _SETTLED = re.compile(rb"[^\0\3]")
+
+
+Edit = tuple[int, int, int, int]
+"""Bits `[start, end)` become `value` in `count` bits: `(start, end, value, count)`."""
 
 
 class OutOfBits(CorruptMedia):
@@ -163,6 +168,17 @@ def ue_bits(value: int) -> tuple[int, int]:
     return value + 1, 2 * (value + 1).bit_length() - 1
 
 
+def edited(rbsp: bytes, end: int, edits: Sequence[Edit]) -> BitWriter:
+    """The bits up to `end` with some replaced; `edits` stand in ascending order."""
+    bits, at = BitWriter(), 0
+    for start, stop, value, count in edits:
+        bits.copy(rbsp, at, start)
+        bits.write(value, count)
+        at = stop
+    bits.copy(rbsp, at, end)
+    return bits
+
+
 def unescape(nal: bytes) -> bytes:
     """A NAL unit without its emulation prevention bytes."""
     return nal.replace(b"\0\0\3", b"\0\0")
@@ -241,3 +257,50 @@ def join_prefixed(nals: Sequence[bytes], length_size: int = 4) -> bytes:
 def join_nals(nals: Sequence[bytes], length_size: int | None) -> bytes:
     """NAL units as one access unit: length-prefixed, or Annex B where `length_size` is None."""
     return join_annexb(nals) if length_size is None else join_prefixed(nals, length_size)
+
+
+def sei_payloads(rbsp: bytes, start: int) -> tuple[tuple[int, bytes], ...]:
+    """The `(type, payload)` messages of an SEI after its NAL header; one that is cut off is not."""
+    end = trailing_bit(rbsp) >> 3
+    found: list[tuple[int, bytes]] = []
+    at = start
+    while at < end and len(found) < MAX_SEI_MESSAGES:
+        kind, at = _sei_number(rbsp, at)
+        size, at = _sei_number(rbsp, at)
+        if at + size <= len(rbsp):
+            found.append((kind, rbsp[at : at + size]))
+        at += size
+    return tuple(found)
+
+
+def sei_bytes(messages: Iterable[tuple[int, bytes]]) -> bytes:
+    """SEI messages as they stand behind a NAL header, trailing bits included."""
+    body = (_sei_size(kind) + _sei_size(len(data)) + data for kind, data in messages)
+    return b"".join(body) + b"\x80"
+
+
+def _sei_number(rbsp: bytes, at: int) -> tuple[int, int]:
+    start = at
+    while rbsp[at : at + 1] == b"\xff":
+        at += 1
+    return 255 * (at - start) + int.from_bytes(rbsp[at : at + 1], "big"), at + 1
+
+
+def _sei_size(value: int) -> bytes:
+    return b"\xff" * (value // 255) + bytes((value % 255,))
+
+
+def first_free(used: Iterable[int], most: int) -> int:
+    """The lowest parameter set id not in use."""
+    taken = frozenset(used)
+    for candidate in range(most + 1):
+        if candidate not in taken:
+            return candidate
+    raise UnsupportedMedia("every parameter set id is in use")
+
+
+def mapped_id(ids: Mapping[int, int], old: int) -> int:
+    """The new id of a parameter set."""
+    if old not in ids:
+        raise CorruptMedia(f"parameter set {old} was not announced")
+    return ids[old]

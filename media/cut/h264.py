@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal
@@ -10,9 +10,15 @@ from typing import Final, Literal
 from media.cut.bits import (
     BitReader,
     BitWriter,
+    Edit,
     OutOfBits,
+    edited,
     escape,
+    first_free,
     join_annexb,
+    mapped_id,
+    sei_bytes,
+    sei_payloads,
     settled_end,
     split_annexb,
     trailing_bit,
@@ -38,20 +44,17 @@ DELIMITERS: Final = frozenset({AUD, 10, 11, FILLER})
 
 P_SLICE, B_SLICE, I_SLICE, SP_SLICE, SI_SLICE = range(5)
 HIGH_PROFILES: Final = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+BUFFERING_PERIOD: Final = 0
 RECOVERY_POINT: Final = 6
 MAX_SPS_ID: Final = 31
 MAX_PPS_ID: Final = 255
 _EXTENDED_SAR: Final = 255
 _PREFIX_BYTES: Final = 192
 _MAX_MARKINGS: Final = 66
-_MAX_MESSAGES: Final = 1024
 _SAR: Final = (
     (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
     (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
 )  # fmt: skip
-
-Edit = tuple[int, int, int, int]
-"""Bits `[start, end)` become `value` in `count` bits: `(start, end, value, count)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,19 +454,11 @@ class ParameterSets:
 
     def free_sps_id(self) -> int:
         """The first SPS id not in use."""
-        return _first_free(self.sps, MAX_SPS_ID)
+        return first_free(self.sps, MAX_SPS_ID)
 
     def free_pps_id(self) -> int:
         """The first PPS id not in use."""
-        return _first_free(self.pps, MAX_PPS_ID)
-
-
-def _first_free(used: Iterable[int], most: int) -> int:
-    taken = frozenset(used)
-    for candidate in range(most + 1):
-        if candidate not in taken:
-            return candidate
-    raise UnsupportedMedia("every parameter set id is in use")
+        return first_free(self.pps, MAX_PPS_ID)
 
 
 # --- the configuration record
@@ -721,7 +716,7 @@ def rewrite_slice(
     rbsp = unescape(nal[:end])
     if len(rbsp) != rbsp_end or header.header_end > 8 * rbsp_end:
         raise CorruptMedia("slice header does not fit its NAL unit")
-    bits = _edited(rbsp, header.header_end, edits)
+    bits = edited(rbsp, header.header_end, edits)
     lead = bytes((nal[0] if first_byte is None else first_byte,))
     if header.cabac:
         bits.align(1)
@@ -733,16 +728,6 @@ def rewrite_slice(
     bits.copy(whole, header.header_end, trailing_bit(whole))
     bits.trailing()
     return escape(lead + bits.to_bytes()[1:])
-
-
-def _edited(rbsp: bytes, end: int, edits: Sequence[Edit]) -> BitWriter:
-    bits, at = BitWriter(), 0
-    for start, stop, value, count in edits:
-        bits.copy(rbsp, at, start)
-        bits.write(value, count)
-        at = stop
-    bits.copy(rbsp, at, end)
-    return bits
 
 
 # --- ids
@@ -785,38 +770,36 @@ def rewrite_slice_pps_id(nal: bytes, new_pps_id: int, sets: ParameterSets) -> by
 class IdRewriter:
     """Gives every set of a stream, and the slices that use them, ids of its own."""
 
-    def __init__(self, sets: ParameterSets, sps_ids: dict[int, int], pps_ids: dict[int, int]):
+    def __init__(self, sets: ParameterSets, sps_ids: Mapping[int, int], pps_ids: Mapping[int, int]):
         self._sets = sets
         self._sps_ids = sps_ids
         self._pps_ids = pps_ids
 
     def sets(self) -> tuple[bytes, ...]:
         """The stream's sets under their new ids."""
-        return tuple(self._rewritten(nal) for nal in self._sets.nals())
+        return self.rewrite(self._sets.nals())
 
     def rewrite(self, nals: Iterable[bytes]) -> tuple[bytes, ...]:
-        """An access unit under the new ids."""
-        return tuple(self._rewritten(nal) for nal in nals)
+        """An access unit under the new ids, less the SEI that names the old ones."""
+        return tuple(new for nal in nals if (new := self._rewritten(nal)) is not None)
 
-    def _rewritten(self, nal: bytes) -> bytes:
+    def _rewritten(self, nal: bytes) -> bytes | None:
         kind = nal_type(nal)
+        if kind == SEI:
+            return without_messages(nal, {BUFFERING_PERIOD})
         if kind == SPS:
             self._sets.add(nal)
-            return rewrite_sps_id(nal, _mapped(self._sps_ids, parse_sps(nal).sps_id))
+            return rewrite_sps_id(nal, mapped_id(self._sps_ids, parse_sps(nal).sps_id))
         if kind == PPS:
             self._sets.add(nal)
             pps = parse_pps(nal)
-            new = _mapped(self._pps_ids, pps.pps_id), _mapped(self._sps_ids, pps.sps_id)
+            new = mapped_id(self._pps_ids, pps.pps_id), mapped_id(self._sps_ids, pps.sps_id)
             return rewrite_pps_ids(nal, *new)
         if kind in SLICES:
-            return rewrite_slice_pps_id(nal, _mapped(self._pps_ids, slice_pps_id(nal)), self._sets)
+            return rewrite_slice_pps_id(
+                nal, mapped_id(self._pps_ids, slice_pps_id(nal)), self._sets
+            )
         return nal
-
-
-def _mapped(ids: dict[int, int], old: int) -> int:
-    if old not in ids:
-        raise CorruptMedia(f"parameter set {old} was not announced")
-    return ids[old]
 
 
 # --- access units
@@ -875,38 +858,14 @@ def is_recovery_point(nals: Iterable[bytes]) -> bool:
 
 
 def sei_messages(nal: bytes) -> tuple[tuple[int, bytes], ...]:
-    """The whole `(payload type, payload)` messages of an SEI NAL unit; what is cut off is not."""
-    rbsp = _typed(nal, SEI, "SEI")
-    end = trailing_bit(rbsp) >> 3
-    found: list[tuple[int, bytes]] = []
-    at = 1
-    while at < end and len(found) < _MAX_MESSAGES:
-        kind, at = _sei_number(rbsp, at)
-        size, at = _sei_number(rbsp, at)
-        if at + size <= len(rbsp):
-            found.append((kind, rbsp[at : at + size]))
-        at += size
-    return tuple(found)
+    """The whole `(payload type, payload)` messages of an SEI NAL unit."""
+    return sei_payloads(_typed(nal, SEI, "SEI"), 1)
 
 
-def _sei_number(rbsp: bytes, at: int) -> tuple[int, int]:
-    start = at
-    while rbsp[at : at + 1] == b"\xff":
-        at += 1
-    return 255 * (at - start) + int.from_bytes(rbsp[at : at + 1], "big"), at + 1
-
-
-def without_recovery_point(nal: bytes) -> bytes | None:
-    """An SEI NAL unit without recovery points; None where nothing is left."""
+def without_messages(nal: bytes, unwanted: Container[int]) -> bytes | None:
+    """An SEI NAL unit without messages of some types; None where nothing is left."""
     messages = sei_messages(nal)
-    kept = [m for m in messages if m[0] != RECOVERY_POINT]
+    kept = [message for message in messages if message[0] not in unwanted]
     if len(kept) == len(messages):
         return nal
-    if not kept:
-        return None
-    body = b"".join(_sei_size(kind) + _sei_size(len(data)) + data for kind, data in kept)
-    return escape(nal[:1] + body + b"\x80")
-
-
-def _sei_size(value: int) -> bytes:
-    return b"\xff" * (value // 255) + bytes((value % 255,))
+    return escape(nal[:1] + sei_bytes(kept)) if kept else None

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from media.cut.bits import BitWriter, ue_bits
+from media.cut.bits import BitWriter, Edit, ue_bits
 from media.cut.h264 import (
     B_SLICE,
     IDR,
     LAYERED,
     PARTITIONS,
+    RECOVERY_POINT,
     SEI,
     SET_TYPES,
     SLICES,
-    Edit,
     ParameterSets,
     SliceHeader,
     Sps,
     nal_type,
     parse_slice_header,
     rewrite_slice,
-    without_recovery_point,
+    without_messages,
 )
 from schemas.errors import UnsupportedMedia
 
@@ -160,7 +160,7 @@ class IdrRewriter:
     def _rewritten(self, nal: bytes, first: bool) -> bytes | None:
         kind = nal_type(nal)
         if kind == SEI:
-            return without_recovery_point(nal) if first else nal
+            return without_messages(nal, {RECOVERY_POINT}) if first else nal
         if kind not in SLICES:
             return nal
         header = parse_slice_header(nal, self._sets)
