@@ -568,6 +568,28 @@ def redacted(text: str) -> str:
     return "".join(c for c in joined if c.isprintable())[-_ERROR_CHARS:]
 
 
+def capture(argv: Sequence[str], *, timeout_s: float = 10.0) -> str:
+    """What a trusted tool of this machine prints about itself (`-version`, `-encoders`).
+
+    Not for media: nothing here is jailed. Raises UnsupportedMedia where it does not run.
+    """
+    name = Path(argv[0]).name
+    try:
+        finished = subprocess.run(
+            list(argv),
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnsupportedMedia(f"{name} does not run: {type(error).__name__}") from error
+    if finished.returncode != 0:
+        raise UnsupportedMedia(f"{name} ended with {finished.returncode} when asked about itself")
+    return finished.stdout[:_STDOUT_CAP].decode("utf-8", "replace")
+
+
 # Asks for a signal at our death, makes sure that we still live, and becomes the program.
 _SERVICE_WRAPPER = (
     "import ctypes,os,sys;"

@@ -1,0 +1,165 @@
+"""A probe says what a file holds, and refuses what it should not."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from media.probe import ProbeLimits, probe
+from media.process import ForkServer
+from media.workspace import Workspace
+from schemas.errors import (
+    CorruptMedia,
+    CuttingRoomError,
+    SourceNotFound,
+    TooLarge,
+    UnsupportedMedia,
+)
+from tests.media_builder import StreamSpec, build, segment, write_mp4
+
+SPEC = StreamSpec(fps=Fraction(30000, 1001), gop=15, seconds=2)
+
+
+@pytest.fixture
+def clip(workspace: Workspace) -> Path:
+    path = workspace.file("in.mp4")
+    write_mp4(build(SPEC), path)
+    return path
+
+
+def test_a_probe_names_streams_rates_and_lengths(
+    server: ForkServer, workspace: Workspace, clip: Path
+) -> None:
+    found = probe(server, clip, jail=workspace.jail(), edges=True)
+
+    video, audio = found.streams
+    assert (found.container, found.size) == ("mp4", clip.stat().st_size)
+    assert (video.kind, video.codec, video.codec_tag) == ("video", "h264", "avc1")
+    assert video.frame_rate == Fraction(30000, 1001)
+    assert (video.pixel_format, video.field_order, video.rotation_deg) == (
+        "yuv420p",
+        "progressive",
+        0,
+    )
+    assert (audio.kind, audio.codec, audio.sample_rate_hz, audio.channels) == (
+        "audio",
+        "aac",
+        48000,
+        2,
+    )
+    assert found.duration_ms is not None
+    assert abs(found.duration_ms - 2000) < 100
+
+
+@pytest.mark.parametrize("container", ["ts", "fmp4"])
+def test_a_segment_is_probed_by_what_it_is(
+    server: ForkServer, workspace: Workspace, container: str
+) -> None:
+    asset = segment(build(SPEC), container=container)  # type: ignore[arg-type]
+    parts = sorted(name for name in asset.files if "init" in name)[:1]
+    parts += sorted(n for n in asset.files if n.startswith("main") and n not in parts)[:1]
+    path = workspace.file("held.bin")
+    path.write_bytes(b"".join(asset.files[name] for name in parts))
+
+    found = probe(server, path, jail=workspace.jail(), edges=container == "ts")
+
+    assert found.container == {"ts": "mpegts", "fmp4": "fmp4"}[container]
+    assert {stream.kind for stream in found.streams} >= {"video"}
+
+
+def test_a_file_cut_short_is_corrupt_where_its_edges_are_looked_at(
+    server: ForkServer, workspace: Workspace, clip: Path
+) -> None:
+    whole = clip.read_bytes()
+    short = workspace.file("short.mp4")
+    # The index of a faststart file survives a truncation, so its declared length stays whole.
+    short.write_bytes(_index_first(whole)[: len(whole) * 6 // 10])
+
+    with pytest.raises(CorruptMedia):
+        probe(server, short, jail=workspace.jail(), edges=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", CorruptMedia),
+        (b"\0" * 4096, CorruptMedia),
+        (b"\0\0\0\x18ftypisom" + b"\xff" * 4096, CorruptMedia),
+        (b"\x1a\x45\xdf\xa3" + b"\xff" * 4096, CorruptMedia),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", UnsupportedMedia),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", UnsupportedMedia),
+        (b"<html><body>404</body></html>", UnsupportedMedia),
+    ],
+    ids=["empty", "zeros", "bad mp4", "bad mkv", "playlist", "concat list", "web page"],
+)
+def test_what_is_no_media_is_refused_by_what_it_is(
+    server: ForkServer, workspace: Workspace, content: bytes, kind: type[CuttingRoomError]
+) -> None:
+    path = workspace.file("given.mp4")
+    path.write_bytes(content)
+
+    with pytest.raises(kind):
+        probe(server, path, jail=workspace.jail())
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        ProbeLimits(max_streams=1),
+        ProbeLimits(max_duration_ms=1000),
+        ProbeLimits(max_frame_rate=20),
+        ProbeLimits(max_pixels=1000),
+    ],
+    ids=["streams", "duration", "frame rate", "pixels"],
+)
+def test_a_ceiling_is_a_refusal(
+    server: ForkServer, workspace: Workspace, clip: Path, limits: ProbeLimits
+) -> None:
+    with pytest.raises(TooLarge):
+        probe(server, clip, jail=workspace.jail(), limits=limits)
+
+
+def test_a_file_that_is_not_there_is_said_so(server: ForkServer, workspace: Workspace) -> None:
+    with pytest.raises(SourceNotFound):
+        probe(server, workspace.file("none.mp4"), jail=workspace.jail())
+
+
+def test_a_file_outside_the_workspace_is_read_where_it_lies(
+    server: ForkServer, workspace: Workspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsewhere.mp4"
+    write_mp4(build(SPEC), path)
+
+    assert probe(server, path, jail=workspace.jail()).container == "mp4"
+
+
+def _index_first(mp4: bytes) -> bytes:
+    """The boxes of an MP4 reordered so that only the media data comes last, offsets corrected."""
+    boxes: list[tuple[bytes, bytes]] = []
+    at = 0
+    while at < len(mp4):
+        size = int.from_bytes(mp4[at : at + 4], "big")
+        boxes.append((mp4[at + 4 : at + 8], mp4[at : at + size]))
+        at += size
+    kinds = [kind for kind, _ in boxes]
+    if kinds.index(b"moov") < kinds.index(b"mdat"):
+        return mp4
+    moov = dict(boxes)[b"moov"]
+    shifted = _shifted(moov, len(moov))
+    rest = [box for kind, box in boxes if kind != b"moov"]
+    return rest[0] + shifted + b"".join(rest[1:])
+
+
+def _shifted(moov: bytes, by: int) -> bytes:
+    out = bytearray(moov)
+    at = out.find(b"stco")
+    while at >= 0:
+        count = int.from_bytes(out[at + 8 : at + 12], "big")
+        for entry in range(count):
+            place = at + 12 + 4 * entry
+            moved = int.from_bytes(out[place : place + 4], "big") + by
+            out[place : place + 4] = moved.to_bytes(4, "big")
+        at = out.find(b"stco", at + 4)
+    return bytes(out)
