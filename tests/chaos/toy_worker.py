@@ -1,0 +1,69 @@
+"""A worker process with a toy pipeline: each attempt writes what it did into a folder.
+
+The command's metadata say how: `steps` of 100 ms each, then one line appended to `<clip>.done`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.commands import ClipFromStream
+from schemas.plans import Plan, Step, WriteText
+from schemas.settings import Settings
+from workers.main import Parts, serve
+from workers.phases import Phase, Work
+from workers.run import Run
+
+STEP_S = 0.1
+
+
+def _gather(_command: ClipFromStream, facts: int, _run: Run) -> int:
+    return facts
+
+
+def _plan(command: ClipFromStream, steps: int) -> Plan:
+    named = (WriteText(name=f"{n}.txt", text=command.clip_id) for n in range(steps))
+    return Plan(steps=tuple(named))
+
+
+def _slowly(
+    steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
+) -> Sequence[object]:
+    outputs: Path = run.world
+    clip = ClipFromStream.model_validate_json(run.lease.command).clip_id
+    (outputs / f"{clip}.started").open("a").write(f"{run.lease.fence} {os.getpid()}\n")
+    for done, _ in enumerate(steps, start=1):
+        run.wait_until(run.clock() + int(STEP_S * 1000))
+        report(done / len(steps))
+    return ()
+
+
+def _result(command: ClipFromStream, _facts: int, run: Run) -> dict[str, Any]:
+    run.hold()
+    outputs: Path = run.world
+    (outputs / f"{command.clip_id}.done").open("a").write(f"{run.lease.fence}\n")
+    return {"by": run.lease.fence}
+
+
+WORK = Work(
+    command=ClipFromStream,
+    begin=lambda command: int(command.metadata.get("steps", "5")),
+    phases=(Phase(name="toil", stage="cutting", weight=1, gather=_gather, plan=_plan),),
+    result=_result,
+)
+
+
+def main() -> None:
+    """Serve the clip queue: `toy_worker.py REDIS_URL DATA_DIR OUTPUTS SLOTS`."""
+    url, data_dir, outputs, slots = sys.argv[1:]
+    settings = Settings.model_validate({"redis_url": url, "data_dir": data_dir})
+    parts = Parts({"clip": WORK}, {"write": _slowly}, Path(outputs))
+    serve(settings, "clip", parts, int(slots))
+
+
+if __name__ == "__main__":
+    main()

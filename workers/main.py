@@ -1,0 +1,144 @@
+"""The composition root of workers: `python -m workers.main --queue clip`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from schemas.errors import StoreUnavailable
+from schemas.settings import Settings
+from store.client import Store
+from store.jobs import RedisLedger
+from store.leases import Leases
+from store.queues import Bells, Queues
+from workers import handlers, logs, metrics, registry
+from workers.patience import PatientLedger
+from workers.phases import Handlers, Works
+from workers.runtime import Runtime
+from workers.slot import Slot
+from workers.supervisor import Supervisor
+
+METRICS = "metrics"
+log = structlog.get_logger(__name__)
+
+
+class Parts(NamedTuple):
+    """What a worker is made of besides its settings."""
+
+    works: Works
+    handlers: Handlers
+    world: object = None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Supervise the slots of one queue until told to stop."""
+    given = _arguments(argv)
+    settings = Settings.from_env(os.environ)
+    works = registry.works()
+    registry.check_complete(works)
+    made, world = handlers.build(settings)
+    serve(settings, given.queue, Parts(works, made, world), given.slots, given.metrics_port)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.main", description=__doc__)
+    parser.add_argument("--queue", required=True, help="the queue to work on")
+    parser.add_argument("--slots", type=int, default=1, help="how many jobs at a time")
+    parser.add_argument("--metrics-port", type=int, help="answer /metrics there")
+    return parser.parse_args(argv)
+
+
+def serve(
+    settings: Settings, queue: str, parts: Parts, slots: int = 1, metrics_port: int | None = None
+) -> None:
+    """Run the slots as supervised processes until SIGTERM or SIGINT."""
+    logs.set_up(settings.log_level)
+    port = settings.worker_metrics_port if metrics_port is None else metrics_port
+    names = tuple(f"{queue}-{index}" for index in range(slots))
+
+    def body(name: str, pid: int) -> None:
+        if name == METRICS:
+            _serve_metrics(settings, queue, port or 0)
+        else:
+            _run_slot(settings, queue, parts, name, pid)
+
+    def bury(name: str, pid: int) -> None:
+        if name != METRICS:
+            _release(settings, queue, owner_name(name, pid))
+
+    extra = (METRICS,) if port is not None else ()
+    Supervisor(names + extra, body, bury).run()
+
+
+def owner_name(slot: str, pid: int) -> str:
+    """What a slot's process is called in leases: unique among all machines."""
+    return f"{socket.gethostname()}/{slot}/{pid}"
+
+
+def metrics_folder(settings: Settings, queue: str) -> Path:
+    """Where the slots of a queue keep their numbers."""
+    return Path(settings.metrics_dir or Path(settings.data_dir) / "metrics") / f"worker-{queue}"
+
+
+def work_folder(settings: Settings) -> Path:
+    """Where jobs have their workspaces on this machine."""
+    return Path(settings.work_dir or Path(settings.data_dir) / "work").absolute()
+
+
+def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int) -> None:
+    told = _told_to_stop()
+    metrics.share(metrics_folder(settings, queue), name)
+    url = settings.redis_url.get_secret_value()
+    store = Store.from_url(url)
+    runtime = Runtime(
+        ledger=RedisLedger(store),
+        works=parts.works,
+        handlers=parts.handlers,
+        world=parts.world,
+        work_dir=work_folder(settings),
+        owner=owner_name(name, pid),
+    )
+    runtime.ledger = PatientLedger(runtime.ledger, runtime.stop)
+    slot = Slot(queue, runtime, Bells(url), Queues(store), Leases(store))
+    slot.start()
+    log.info("slot started", slot=name, queue=queue)
+    told()
+    slot.drain()
+
+
+def _told_to_stop() -> Callable[[], None]:
+    """A wait for SIGTERM or SIGINT that a handler may end safely at any moment."""
+    reader, writer = os.pipe()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os.write(writer, b"."))
+
+    def wait() -> None:
+        os.read(reader, 1)
+
+    return wait
+
+
+def _serve_metrics(settings: Settings, queue: str, port: int) -> None:
+    told = _told_to_stop()
+    metrics.serve(metrics_folder(settings, queue), port, settings.host)
+    told()
+
+
+def _release(settings: Settings, queue: str, owner: str) -> None:
+    store = Store.from_url(settings.redis_url.get_secret_value())
+    with suppress(StoreUnavailable):  # then the lease lapses by itself
+        Leases(store).release(owner)
+        Queues(store).sweep(queue, older_than_ms=-1)
+    store.close()
+
+
+if __name__ == "__main__":
+    main()

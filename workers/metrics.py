@@ -1,0 +1,70 @@
+"""Numbers of this process for Prometheus, in base units and with bounded labels."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+REGISTRY = CollectorRegistry()
+STAGE_SECONDS = Histogram(
+    "cuttingroom_stage_duration_seconds",
+    "How long each stage of a job took.",
+    ("kind", "stage"),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+BUSY_SECONDS = Counter(
+    "cuttingroom_worker_busy_seconds", "Time spent at jobs.", ("kind",), registry=REGISTRY
+)
+FETCHED_BYTES = Counter(
+    "cuttingroom_fetched_bytes", "Bytes fetched from sources.", ("kind",), registry=REGISTRY
+)
+PUBLISHED_BYTES = Counter(
+    "cuttingroom_published_bytes", "Bytes published.", ("kind",), registry=REGISTRY
+)
+
+
+@contextmanager
+def stage_timed(kind: str, stage: str) -> Iterator[None]:
+    """Count the time of one stage."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        STAGE_SECONDS.labels(kind, stage).observe(time.monotonic() - began)
+
+
+@contextmanager
+def busy(kind: str) -> Iterator[None]:
+    """Count the time at a job."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        BUSY_SECONDS.labels(kind).inc(time.monotonic() - began)
+
+
+def share(folder: Path, identity: str) -> None:
+    """Keep this process's numbers in files, under a name its successor takes over.
+
+    Process ids would leave a file for every process that ever ran; a slot's name goes on counting
+    where the dead process stopped. Call it before anything is counted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    values.ValueClass = values.MultiProcessValue(lambda: identity)  # type: ignore[no-untyped-call]
+
+
+def serve(folder: Path, port: int, address: str = "127.0.0.1") -> None:
+    """Answer `/metrics` with the sum of every process that shares the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    start_http_server(port, address, registry)
