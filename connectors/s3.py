@@ -278,11 +278,9 @@ class Bucket:
         try:
             with _reading(intent["key"]):
                 head = self._head(intent["key"])
+                return self._published(intent, head) if self._ours(intent, head) else None
         except (SourceNotFound, AccessDenied):
             return None
-        if head["Metadata"].get(JOB_FIELD) != intent["job_id"]:
-            return None
-        return self._published(intent, head)
 
     def delete(self, key: str) -> None:
         """Remove an object."""
@@ -434,7 +432,7 @@ class Bucket:
 
     def _read_back(self, intent: Intent) -> Published:
         head = self._head(intent["key"])
-        if head["Metadata"].get(JOB_FIELD) != intent["job_id"]:
+        if not self._ours(intent, head):
             raise DestinationRejected(
                 f"{intent['key']} was replaced by somebody else", code="destination_conflict"
             )
@@ -443,6 +441,16 @@ class Bucket:
         if head.get("ETag") != intent["etag"] and self._hash(intent["key"]) != wanted:
             raise DestinationUnavailable(f"{intent['key']} did not read back as it was written")
         return self._published(intent, head)
+
+    def _ours(self, intent: Intent, head: Any) -> bool:
+        """Whether an object is the intent's job's; where metadata is lost, its bytes must tell."""
+        job_id = head["Metadata"].get(JOB_FIELD)
+        if job_id is not None:
+            return bool(job_id == intent["job_id"])
+        return bool(
+            head["ContentLength"] == intent["size"]
+            and self._hash(intent["key"]) == intent["sha256"]
+        )
 
     def _head(self, key: str) -> Any:
         return self._client.head_object(Bucket=self._config.bucket, Key=self._key(key))
