@@ -7,6 +7,7 @@ its own, and (region number, sequence number) names it for good.
 
 from __future__ import annotations
 
+from bisect import bisect
 from itertools import groupby
 from urllib.parse import urlsplit
 
@@ -122,16 +123,28 @@ def _redate(listed: dict[int, Segment], region: Region, number: int) -> None:
 
 
 def _extend(listed: dict[int, Segment], region: Region, number: int) -> None:
-    newest = max(listed)
+    """Add what one fresh region has of new segments, and renew the addresses of the others."""
+    order = sorted(listed)
     for segment in region.segments:
         before = listed.get(segment.sequence)
         if before is not None:
             if before.discontinuity_sequence == number:
                 listed[segment.sequence] = _updated(before, segment)
-        elif region.clock == "pdt" or segment.sequence > newest:
+        elif segment.sequence > order[-1]:
             follows = listed.get(segment.sequence - 1)
             at_us = segment.start_us if region.clock == "pdt" or not follows else follows.end_us
             listed[segment.sequence] = _placed(segment, at_us, number)
+        elif region.clock == "pdt" and _has_room(segment, order, listed):
+            listed[segment.sequence] = _placed(segment, segment.start_us, number)
+
+
+def _has_room(segment: Segment, order: list[int], listed: dict[int, Segment]) -> bool:
+    """Whether the time of a segment with a lower number is free between its neighbours."""
+    at = bisect(order, segment.sequence)
+    middle_us = segment.start_us + segment.duration_us // 2
+    return middle_us < listed[order[at]].start_us and (
+        at == 0 or listed[order[at - 1]].end_us <= middle_us
+    )
 
 
 def _updated(before: Segment, after: Segment) -> Segment:
