@@ -241,8 +241,13 @@ class _Meter(io.RawIOBase):
         super().close()
 
 
-class _ShortLines(io.BufferedReader):
-    """A buffered stream whose lines end somewhere: chunk headers are read without a bound."""
+class _ShortReads(io.BufferedReader):
+    """A buffered stream whose reads end somewhere: a chunk's header may name no size, or -1."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise http.client.HTTPException("a read without a length")
+        return super().read(size)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         asked = MAX_LINE_BYTES if size is None or size < 0 else min(size, MAX_LINE_BYTES)
@@ -258,7 +263,7 @@ class _MeteredResponse(http.client.HTTPResponse):
         self._budget = _BUDGET.get() or Budget(Limits())
         self._budget.restart()
         raw = _Meter(sock, self.fp.detach(), self._budget)
-        self.fp = _ShortLines(raw, CHUNK_BYTES)
+        self.fp = _ShortReads(raw, CHUNK_BYTES)
 
     def begin(self) -> None:
         super().begin()
@@ -637,7 +642,7 @@ def _raise_for_status(reply: requests.Response, url: str) -> None:
     if status == 429:
         wait_s = retry_after_s(reply.headers.get("Retry-After"), time.time())
         raise RateLimited(f"{shown} answered 429", retry_after_s=wait_s)
-    if status not in {200, 203, 206, 304}:
+    if status not in {200, 203, 206}:
         raise SourceUnavailable(f"{shown} answered {status}")
 
 
