@@ -649,6 +649,7 @@ def spawn_service(
     env: Mapping[str, str],
     cwd: Path | None = None,
     output: IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
     on_our_death: signal.Signals = signal.SIGTERM,
 ) -> Service:
     """Start a program of our own with exactly this environment; its output is ours unless given.
@@ -665,6 +666,7 @@ def spawn_service(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=tuple(pass_fds),
             start_new_session=True,
         )
     except OSError as error:
