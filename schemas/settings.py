@@ -61,6 +61,19 @@ class Settings(Value):
         values: dict[str, object] = {k: _spelled(k, v) for k, v in given.items()}
         return cls.model_validate(values)
 
+    def to_env(self) -> dict[str, str]:
+        """The environment that spells these settings; it holds secrets."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return {PREFIX + k.upper(): _written(v) for k, v in given.items() if v is not None}
+
+
+def _written(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)
+
 
 def _spelled(name: str, text: str) -> object:
     if name in {"allow_cidrs", "local_folders"}:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from catalog.engine import Catalog, catalog_url, migrate
-from tests.fakes_time import SteppedClock
+from tests.fakes import FixedClock
 
 
 @pytest.fixture
-def clock() -> SteppedClock:
-    return SteppedClock(1_700_000_000_000)
+def clock() -> FixedClock:
+    return FixedClock()
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, clock: SteppedClock) -> Iterator[Catalog]:
+def catalog(tmp_path: Path, clock: FixedClock) -> Iterator[Catalog]:
     url = catalog_url(str(tmp_path))
     migrate(url)
     opened = Catalog(url, clock=clock)

@@ -11,7 +11,7 @@ from catalog.bootstrap import bootstrap
 from catalog.engine import Catalog
 from schemas.accounts import SCOPES, FirstCredentials
 from schemas.errors import Conflict, NotFound
-from tests.fakes_time import SteppedClock
+from tests.fakes import FixedClock
 
 
 def a_tenant(catalog: Catalog, name: str = "Acme") -> str:
@@ -46,7 +46,7 @@ def test_the_secret_is_nowhere_in_the_database(catalog: Catalog, tmp_path: Path)
     assert secret.hash.encode() in held
 
 
-def test_a_rotated_key_lives_through_its_grace(catalog: Catalog, clock: SteppedClock) -> None:
+def test_a_rotated_key_lives_through_its_grace(catalog: Catalog, clock: FixedClock) -> None:
     tenant = a_tenant(catalog)
     with catalog.write() as tx:
         key, first = tx.api_keys.create(tenant, "ci", ("read",))
@@ -61,14 +61,14 @@ def test_a_rotated_key_lives_through_its_grace(catalog: Catalog, clock: SteppedC
     assert (rotated.prefix, rotated.version) == (key.prefix, 2)
 
 
-def test_use_is_written_at_most_once_a_minute(catalog: Catalog, clock: SteppedClock) -> None:
+def test_use_is_written_at_most_once_a_minute(catalog: Catalog, clock: FixedClock) -> None:
     tenant = a_tenant(catalog)
     with catalog.write() as tx:
         key, _ = tx.api_keys.create(tenant, "ci", ("read",))
     seen = []
 
     for step in (0, 59_999, 1):
-        clock.move(step)
+        clock.advance(step)
         with catalog.write() as tx:
             tx.api_keys.used(tenant, key.id)
             seen.append(tx.api_keys.get(tenant, key.id).last_used_ms)

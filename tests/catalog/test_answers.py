@@ -7,7 +7,7 @@ import pytest
 from catalog.answers import KEPT_MS
 from catalog.engine import Catalog
 from schemas.errors import Conflict
-from tests.fakes_time import SteppedClock
+from tests.fakes import FixedClock
 
 
 def test_the_same_request_gets_the_first_answer(catalog: Catalog) -> None:
@@ -29,11 +29,11 @@ def test_another_request_under_the_key_is_a_conflict(catalog: Catalog) -> None:
     assert refused.value.error_code == "idempotency_conflict"
 
 
-def test_answers_are_forgotten_after_a_day(catalog: Catalog, clock: SteppedClock) -> None:
+def test_answers_are_forgotten_after_a_day(catalog: Catalog, clock: FixedClock) -> None:
     with catalog.write() as tx:
         tenant = tx.tenants.create("Acme").id
         tx.answers.keep(tenant, "k1", "hash", "sealed")
-    clock.move(KEPT_MS + 1)
+    clock.advance(KEPT_MS + 1)
 
     with catalog.write() as tx:
         assert tx.answers.first(tenant, "k1", "other") is None

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from catalog.engine import Catalog, catalog_url, migrate
 from catalog.models import Base
 from schemas.errors import Conflict, StoreUnavailable
-from tests.fakes_time import SteppedClock
+from tests.fakes import FixedClock
 
 
 def test_migrations_make_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_foreign_keys_hold(catalog: Catalog) -> None:
         tx.users.create("ten_unknown", "a@example.com", "A", "admin", None)
 
 
-def test_a_catalogue_without_tables_is_away(tmp_path: Path, clock: SteppedClock) -> None:
+def test_a_catalogue_without_tables_is_away(tmp_path: Path, clock: FixedClock) -> None:
     catalog = Catalog(catalog_url(str(tmp_path)), clock=clock)
 
     with pytest.raises(StoreUnavailable):

@@ -1,0 +1,110 @@
+"""Answers: JSON with an ETag, and the first answer given again to a repeated POST."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway import etag
+from api_gateway.deps import Gateway, body_hash, in_thread
+from catalog.engine import Transaction
+from schemas.base import Value
+
+_JSON = "application/json"
+_FIELD = "answer"
+
+
+class Answer(Value):
+    """An answer as it is kept: what a repeated request gets again."""
+
+    status: int
+    body: str
+    headers: dict[str, str] = {}
+
+    @property
+    def response(self) -> Response:
+        """The answer as it is sent."""
+        return Response(self.body, status_code=self.status, media_type=_JSON, headers=self.headers)
+
+
+def answer(body: BaseModel, status: int = 200, **headers: str) -> Answer:
+    """An answer from a value; header names are spelled with underscores."""
+    spelled = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status=status, body=body.model_dump_json(by_alias=True), headers=spelled)
+
+
+def conditional(request: Request, body: bytes, tag: str | None = None) -> Response:
+    """JSON under its ETag, or 304 where the client holds it."""
+    current = tag or etag.of_bytes(body)
+    headers = {"ETag": current, "Cache-Control": "no-cache"}
+    if etag.is_known(request.headers.get("if-none-match"), current):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=_JSON, headers=headers)
+
+
+def page(items: list[Any], next_cursor: str | None) -> dict[str, Any]:
+    """The one form of a list."""
+    return {"items": items, "nextCursor": next_cursor}
+
+
+async def once(
+    request: Request, gateway: Gateway, tenant_id: str, make: Callable[[Transaction], Answer]
+) -> Response:
+    """What `make` answers, in one transaction with the record that it was answered."""
+    key, hashed = request.headers.get("idempotency-key"), body_hash(request)
+
+    def run() -> Answer:
+        with gateway.catalog.write() as tx:
+            first = _first(gateway, tx, tenant_id, key, hashed)
+            if first is not None:
+                return first
+            made = make(tx)
+            _keep(gateway, tx, tenant_id, key, hashed, made)
+            return made
+
+    return (await in_thread(run)).response
+
+
+async def once_outside(
+    request: Request, gateway: Gateway, tenant_id: str, act: Callable[[], Answer]
+) -> Response:
+    """The same for an act outside the catalogue that may harmlessly be repeated."""
+    key, hashed = request.headers.get("idempotency-key"), body_hash(request)
+    if key is None:
+        return (await in_thread(act)).response
+
+    def run() -> Answer:
+        with gateway.catalog.read() as tx:
+            first = _first(gateway, tx, tenant_id, key, hashed)
+        if first is not None:
+            return first
+        made = act()
+        with gateway.catalog.write() as tx:
+            _keep(gateway, tx, tenant_id, key, hashed, made)
+        return made
+
+    return (await in_thread(run)).response
+
+
+def _first(
+    gateway: Gateway, tx: Transaction, tenant_id: str, key: str | None, hashed: str
+) -> Answer | None:
+    sealed = tx.answers.first(tenant_id, key, hashed) if key else None
+    if sealed is None:
+        return None
+    opened = gateway.sealer.open(tenant_id, f"answer:{key}", _FIELD, sealed)
+    return Answer.model_validate(json.loads(opened.get_secret_value()))
+
+
+def _keep(
+    gateway: Gateway, tx: Transaction, tenant_id: str, key: str | None, hashed: str, made: Answer
+) -> None:
+    if key is not None:
+        text = json.dumps(made.model_dump(mode="json"))
+        sealed = gateway.sealer.seal(tenant_id, f"answer:{key}", _FIELD, text)
+        tx.answers.keep(tenant_id, key, hashed, sealed)

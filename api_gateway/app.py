@@ -1,0 +1,86 @@
+"""The application: routes, refusals and the document that describes them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway import openapi, problems
+from api_gateway.deps import Gateway
+from api_gateway.edge import Edge, instance
+from api_gateway.problems import Problem
+from api_gateway.routes.api_keys import api_keys
+from api_gateway.routes.clips import clips
+from api_gateway.routes.connectors import connectors
+from api_gateway.routes.docs import docs
+from api_gateway.routes.jobs import jobs
+from api_gateway.routes.service import service
+from schemas.errors import CuttingRoomError
+
+ROUTERS = (connectors, clips, jobs, api_keys, service, docs)
+Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The application, answering with what the gateway holds."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await gateway.close()
+
+    app = FastAPI(
+        title="cuttingroom",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        exception_handlers=_HANDLERS,
+    )
+    app.state.gateway = gateway
+    for one in ROUTERS:
+        app.include_router(one)
+    app.add_middleware(Edge, measures=gateway.measures)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's own way
+    return app
+
+
+async def _on_problem(request: Request, problem: Problem) -> Response:
+    answer = problems.response(problem, instance(request))
+    rate = getattr(request.state, "rate", None)
+    if rate is not None:
+        answer.headers.update({**rate.headers, **problem.headers})
+    return answer
+
+
+async def _on_error(request: Request, error: CuttingRoomError) -> Response:
+    return await _on_problem(request, problems.of_error(error))
+
+
+async def _on_invalid(request: Request, error: RequestValidationError) -> Response:
+    return await _on_problem(request, problems.of_validation(error.errors()))
+
+
+async def _on_http(request: Request, error: HTTPException) -> Response:
+    detail = {
+        404: "there is no such path",
+        405: f"{request.method} is not one of this path's methods",
+    }.get(error.status_code, str(error.detail))
+    headers = dict(error.headers or {})
+    return await _on_problem(request, Problem(error.status_code, detail, headers=headers))
+
+
+_HANDLERS: dict[Any, Handler] = {
+    Problem: _on_problem,
+    CuttingRoomError: _on_error,
+    RequestValidationError: _on_invalid,
+    HTTPException: _on_http,
+}

@@ -1,0 +1,98 @@
+"""What the routes need, made once by the composition root and handed to `create_app`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, ParamSpec, TypeVar
+
+import anyio.to_thread
+from fastapi import Depends
+from starlette.requests import Request
+
+from api_gateway.cache import Cache
+from api_gateway.measures import Measures
+from api_gateway.ratelimit import Buckets
+from catalog.accounts import LAST_USED_STEP_MS
+from catalog.engine import Catalog
+from connectors.base import ConnectorEnv
+from connectors.registry import Registry
+from connectors.sealing import Sealer
+from schemas.accounts import KeyCheck, Principal
+from schemas.connectors import Connector
+from schemas.settings import Settings
+from store.client import Store
+from store.jobs import Jobs
+
+KEY_CACHE_MS = 5_000
+CONNECTOR_CACHE_MS = 2_000
+_CACHED = 4_096
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Gateway:
+    """Everything the routes use; `clock` answers epoch milliseconds."""
+
+    settings: Settings
+    catalog: Catalog
+    store: Store
+    jobs: Jobs
+    registry: Registry
+    sealer: Sealer
+    env: ConnectorEnv
+    clock: Callable[[], int]
+    media_check: Callable[[], None]
+    measures: Measures = field(default_factory=Measures)
+    keys: Cache[KeyCheck | None] = field(init=False)
+    connectors: Cache[Connector] = field(init=False)
+    uses: Cache[int] = field(init=False)
+    credentials: Buckets = field(init=False)
+    addresses: Buckets = field(init=False)
+    background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.keys = Cache(KEY_CACHE_MS, _CACHED, self.clock)
+        self.connectors = Cache(CONNECTOR_CACHE_MS, _CACHED, self.clock)
+        self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)
+        self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
+        self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
+
+    async def close(self) -> None:
+        """Finish what runs behind the answers, and let go of everything."""
+        await asyncio.gather(*self.background)
+        self.catalog.close()
+        self.store.close()
+
+
+def gateway(request: Request) -> Gateway:
+    """The gateway an app was made with."""
+    made: Gateway = request.app.state.gateway
+    return made
+
+
+def caller(request: Request) -> Principal:
+    """Who asks; the route has believed the credential before its function runs."""
+    principal: Principal = request.state.principal
+    return principal
+
+
+def body_hash(request: Request) -> str:
+    """What tells two requests under one Idempotency-Key apart."""
+    raw: bytes = getattr(request.state, "raw_body", b"")
+    place = f"{request.method} {request.scope['path']}\0".encode()
+    return hashlib.sha256(place + raw).hexdigest()
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The answer of a blocking call, made beside the event loop."""
+    return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
+
+
+Deps = Annotated[Gateway, Depends(gateway)]
+Caller = Annotated[Principal, Depends(caller)]

@@ -1,0 +1,34 @@
+"""Jobs as clients see them: the ledger's job, and for a clip its fileId in both spellings."""
+
+from __future__ import annotations
+
+from schemas.base import WireValue
+from schemas.jobs import Job
+
+
+class JobView(Job):
+    """A job; a clip's also carries its canonical fileId and the spelling that was asked for."""
+
+    file_id: str | None = None
+    requested_file_id: str | None = None
+
+
+class JobPage(WireValue):
+    """Some jobs, newest first."""
+
+    items: tuple[JobView, ...]
+    next_cursor: str | None
+
+
+def job_view(job: Job) -> JobView:
+    """The job with the fileIds of its request beside it."""
+    return JobView.model_construct(
+        **dict(job),
+        file_id=job.request.get("fileId"),
+        requested_file_id=job.request.get("requestedFileId"),
+    )
+
+
+def job_json(job: Job) -> bytes:
+    """The job as JSON."""
+    return job_view(job).model_dump_json(by_alias=True).encode()

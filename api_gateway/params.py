@@ -1,0 +1,46 @@
+"""Parameters that several operations take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Header, Path, Query
+
+from api_gateway.paging import DEFAULT_LIMIT, MAX_LIMIT
+
+Id = Annotated[str, Path(alias="id", max_length=200, description="the resource's id")]
+FileId = Annotated[
+    str,
+    Path(
+        alias="fileId",
+        description="percent-encoded: `/` as `%2F`; where a proxy rewrites that, any word here "
+        "and the fileId as a query parameter",
+        examples=["761f422bb93edb7c%2F2022%2F02%2F04%2Frange-1643957046-1643957106-clip-123498625"],
+    ),
+]
+FileIdQuery = Annotated[
+    str | None,
+    Query(alias="fileId", max_length=1024, description="the fileId, for proxies that rewrite %2F"),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="at most so many items")]
+Cursor = Annotated[
+    str | None, Query(max_length=512, description="`nextCursor` of the page before this one")
+]
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", description="the ETag this change was made from; 412 where stale"),
+]
+IfNoneMatch = Annotated[
+    str | None, Header(alias="If-None-Match", description="an ETag held already; 304 where current")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the same key and body give the first answer again, for a day",
+    ),
+]
+DEFAULT = DEFAULT_LIMIT

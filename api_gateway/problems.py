@@ -1,0 +1,166 @@
+"""RFC 9457 problems: the one form in which anything refused is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from schemas import errors
+from schemas.base import WireValue
+
+MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_S = 2
+_STATUS: tuple[tuple[type[errors.CuttingRoomError], int], ...] = (
+    (errors.InvalidCommand, 422),
+    (errors.NotFound, 404),
+    (errors.SourceNotFound, 404),
+    (errors.Conflict, 409),
+    (errors.Unsupported, 501),
+    (errors.OutsideWindow, 410),
+    (errors.InFuture, 425),
+    (errors.TooLarge, 413),
+    (errors.QueueFull, 429),
+    (errors.RateLimited, 429),
+    (errors.StoreUnavailable, 503),
+    (errors.SourceUnavailable, 502),
+    (errors.DestinationUnavailable, 502),
+    (errors.Stalled, 504),
+    (errors.TimedOut, 504),
+    (errors.PermanentError, 422),
+    (errors.RetryableError, 503),
+)
+_BY_CODE = {"stale": 412}
+_CODES = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "rate_limited",
+    501: "not_supported",
+}
+_RETRYABLE = frozenset({429, 502, 503, 504})
+
+
+class FieldProblem(WireValue):
+    """One thing wrong in a request: where (a JSON pointer, or `#query/name`) and what."""
+
+    pointer: str
+    message: str
+
+
+class ProblemBody(WireValue):
+    """An RFC 9457 problem; `code` is stable, `retryable` says whether the same request may work."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    retryable: bool
+    errors: tuple[FieldProblem, ...] = ()
+    held: dict[str, int] | None = Field(
+        default=None, description="with `out_of_window`: what is still served, startMs and endMs"
+    )
+
+
+class Problem(Exception):
+    """A request refused by the gateway itself."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        found: Sequence[FieldProblem] = (),
+        headers: dict[str, str] | None = None,
+        held: dict[str, int] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.code = code or _CODES.get(status, "internal")
+        self.found = tuple(found)
+        self.headers = headers or {}
+        self.held = held
+
+
+def of_error(error: errors.CuttingRoomError) -> Problem:
+    """The problem an error of ours is answered as."""
+    status = _BY_CODE.get(error.error_code) or _status(error)
+    headers = {"Retry-After": str(_retry_after_s(error))} if status in {429, 503} else {}
+    return Problem(status, error.message, code=error.error_code, headers=headers, held=_held(error))
+
+
+def unexpected() -> Problem:
+    """What a client learns of a fault of ours: nothing but that there was one."""
+    return Problem(500, "something went wrong on our side; it has been logged", code="internal")
+
+
+def of_validation(found: Sequence[Any]) -> Problem:
+    """The problem for what pydantic or FastAPI found wrong."""
+    listed = [
+        FieldProblem(pointer=_pointer(one["loc"]), message=str(one["msg"])[:300])
+        for one in list(found)[:50]
+    ]
+    missing_body = any(tuple(one["loc"]) == ("body",) for one in found)
+    detail = "; ".join(f"{one.pointer}: {one.message}" for one in listed[:3])
+    if missing_body and len(listed) == 1:
+        detail = f"the body: {listed[0].message}"
+    return Problem(422, detail, code="invalid", found=listed)
+
+
+def response(problem: Problem, instance: str) -> Response:
+    """The answer for a problem."""
+    body = ProblemBody(
+        type=f"urn:cuttingroom:problem:{problem.code}",
+        title=HTTPStatus(problem.status).phrase,
+        status=problem.status,
+        detail=problem.detail[:2000],
+        instance=instance[:1024],
+        code=problem.code,
+        retryable=problem.status in _RETRYABLE,
+        errors=problem.found,
+        held=problem.held,
+    )
+    exclude = {"held"} if problem.held is None else None
+    text = json.dumps(body.model_dump(mode="json", exclude=exclude), ensure_ascii=True)
+    return Response(
+        text, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers
+    )
+
+
+def _status(error: errors.CuttingRoomError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def _retry_after_s(error: errors.CuttingRoomError) -> int:
+    if isinstance(error, errors.RateLimited) and error.retry_after_s is not None:
+        return max(1, round(error.retry_after_s))
+    return _RETRY_AFTER_S
+
+
+def _held(error: errors.CuttingRoomError) -> dict[str, int] | None:
+    if isinstance(error, errors.OutsideWindow) and error.held is not None:
+        return {"startMs": error.held[0], "endMs": error.held[1]}
+    return None
+
+
+def _pointer(loc: Sequence[str | int]) -> str:
+    place, *rest = loc
+    escaped = [str(part).replace("~", "~0").replace("/", "~1") for part in rest]
+    if place == "body":
+        return "/" + "/".join(escaped) if escaped else ""
+    return "#" + "/".join([str(place), *escaped])

@@ -1,0 +1,342 @@
+"""Connectors: other people's storage, streams and guides, as a tenant has set them up."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway import etag, paging
+from api_gateway.answers import Answer, answer, conditional, once, page
+from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.problems import Problem
+from api_gateway.routing import operation, router
+from catalog.engine import Transaction
+from connectors.registry import ConnectorType
+from connectors.sealing import masked, merged
+from schemas.base import WireValue
+from schemas.connectors import Capability, Connector
+from schemas.jobs import State
+from schemas.times import rfc3339
+from store.listing import JobFilter
+
+connectors: APIRouter = router("connectors")
+_KIND = "connectors"
+_UNFINISHED: tuple[State, ...] = ("running", "waiting", "queued")
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class ConnectorBody(WireValue):
+    """A connector to make; `config` and `auth` follow the type's JSON Schema."""
+
+    type: str = Field(min_length=1, max_length=60)
+    name: Name
+    config: dict[str, Any] = {}
+    auth: dict[str, Any] = {}
+
+
+class ConnectorPatch(WireValue):
+    """A JSON merge patch: what is left out stays, a secret left out or `***` stays too."""
+
+    name: Name | None = None
+    config: dict[str, Any] = {}
+    auth: dict[str, Any] = {}
+
+
+class ConnectorView(WireValue):
+    """A connector; its secrets show as `***`."""
+
+    id: str
+    type: str
+    name: str
+    config: dict[str, Any]
+    auth: dict[str, Any]
+    capabilities: tuple[Capability, ...]
+    localized: bool
+    created_at: str
+    updated_at: str
+    links: dict[str, str]
+
+
+class ConnectorPage(WireValue):
+    """Some connectors."""
+
+    items: tuple[ConnectorView, ...]
+    next_cursor: str | None
+
+
+class ConnectorTypeView(WireValue):
+    """A connector type: what it can do, and JSON Schemas of its config and auth."""
+
+    type: str
+    capabilities: tuple[Capability, ...]
+    config: dict[str, Any]
+    auth: dict[str, Any]
+
+
+class ConnectorTypePage(WireValue):
+    """Every connector type there is."""
+
+    items: tuple[ConnectorTypeView, ...]
+    next_cursor: None = None
+
+
+@connectors.get(
+    "/v1/connector-types",
+    operation_id="listConnectorTypes",
+    summary="The connector types there are, with a JSON Schema of each one's config and auth",
+    response_model=ConnectorTypePage,
+    **operation("read"),
+)
+async def list_connector_types(request: Request, deps: Deps) -> Response:
+    """Every type the service was started with."""
+    items = tuple(_type_view(kind) for kind in deps.registry.types())
+    listed = ConnectorTypePage(items=items)
+    return conditional(request, listed.model_dump_json(by_alias=True).encode())
+
+
+@connectors.post(
+    "/v1/connectors",
+    operation_id="createConnector",
+    summary="Set up a connector",
+    status_code=201,
+    response_model=ConnectorView,
+    **operation(
+        "connectors",
+        400,
+        409,
+        413,
+        415,
+        422,
+        example={
+            "type": "hls",
+            "name": "News, live",
+            "config": {"url": "https://stream.example.com/news/live.m3u8"},
+            "auth": {},
+        },
+    ),
+)
+async def create_connector(
+    request: Request,
+    deps: Deps,
+    caller: Caller,
+    body: ConnectorBody,
+    _: IdempotencyKey = None,
+) -> Response:
+    """Check config and auth by the type's schema, seal the secrets, keep the connector."""
+
+    def make(tx: Transaction) -> Answer:
+        made = _created(tx, deps, caller.tenant_id, body)
+        return answer(
+            _view(deps, made),
+            201,
+            Location=f"/v1/connectors/{made.id}",
+            ETag=etag.of_version(made.version),
+        )
+
+    return await once(request, deps, caller.tenant_id, make)
+
+
+@connectors.get(
+    "/v1/connectors",
+    operation_id="listConnectors",
+    summary="The tenant's connectors",
+    response_model=ConnectorPage,
+    **operation("read", 422),
+)
+async def list_connectors(
+    deps: Deps,
+    caller: Caller,
+    type: Annotated[str | None, Query(max_length=60)] = None,  # noqa: A002
+    capability: Annotated[Capability | None, Query()] = None,
+    limit: Limit = DEFAULT,
+    cursor: Cursor = None,
+) -> Response:
+    """In the order they were made."""
+    after = paging.position(_KIND, cursor)
+    types = _types(deps, type, capability)
+
+    def read() -> bytes:
+        with deps.catalog.read() as tx:
+            found = tx.connectors.page(caller.tenant_id, after, limit + 1, types=types)
+        shown = found[:limit]
+        more = paging.cursor(_KIND, shown[-1].id) if len(found) > limit else None
+        items = [_view(deps, one).model_dump(mode="json") for one in shown]
+        return json.dumps(page(items, more)).encode()
+
+    return Response(await in_thread(read), media_type="application/json")
+
+
+@connectors.get(
+    "/v1/connectors/{id}",
+    operation_id="getConnector",
+    summary="One connector",
+    response_model=ConnectorView,
+    **operation("read", 404),
+)
+async def get_connector(
+    request: Request, deps: Deps, caller: Caller, connector_id: Id, _: IfNoneMatch = None
+) -> Response:
+    """As it is now, under its ETag."""
+    found = await in_thread(_read, deps, caller.tenant_id, connector_id)
+    body = _view(deps, found).model_dump_json(by_alias=True).encode()
+    return conditional(request, body, etag.of_version(found.version))
+
+
+@connectors.patch(
+    "/v1/connectors/{id}",
+    operation_id="updateConnector",
+    summary="Change a connector",
+    response_model=ConnectorView,
+    **operation(
+        "connectors", 400, 404, 409, 412, 413, 415, 422, example={"name": "News, live (HD)"}
+    ),
+)
+async def update_connector(
+    deps: Deps, caller: Caller, connector_id: Id, body: ConnectorPatch, if_match: IfMatch = None
+) -> Response:
+    """Merge a patch into the connector; running jobs keep what they began with."""
+
+    def change() -> Connector:
+        with deps.catalog.write() as tx:
+            held = tx.connectors.get(caller.tenant_id, connector_id)
+            etag.check_match(if_match, etag.of_version(held.version))
+            return tx.connectors.change(caller.tenant_id, _patched(deps, held, body))
+
+    changed = await in_thread(change)
+    deps.connectors.drop(caller.tenant_id, connector_id)
+    return answer(_view(deps, changed), ETag=etag.of_version(changed.version)).response
+
+
+@connectors.delete(
+    "/v1/connectors/{id}",
+    operation_id="deleteConnector",
+    summary="Delete a connector; content localized from it stays",
+    status_code=204,
+    response_class=Response,
+    **operation("connectors", 404, 409, 412),
+)
+async def delete_connector(
+    deps: Deps,
+    caller: Caller,
+    connector_id: Id,
+    force: Annotated[bool, Query(description="also where jobs of it are not finished")] = False,
+    if_match: IfMatch = None,
+) -> Response:
+    """Refused while jobs of it run, unless forced."""
+    if not force:
+        await in_thread(_refuse_busy, deps, caller.tenant_id, connector_id)
+
+    def delete() -> None:
+        with deps.catalog.write() as tx:
+            held = tx.connectors.get(caller.tenant_id, connector_id)
+            etag.check_match(if_match, etag.of_version(held.version))
+            tx.connectors.delete(caller.tenant_id, connector_id)
+
+    await in_thread(delete)
+    deps.connectors.drop(caller.tenant_id, connector_id)
+    return Response(status_code=204)
+
+
+async def known_connector(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
+    """The tenant's connector, as it was a moment ago at most."""
+    cached = deps.connectors.get(tenant_id, connector_id)
+    if cached is not None:
+        return cached[0]
+    found = await in_thread(_read, deps, tenant_id, connector_id)
+    return deps.connectors.put(found, tenant_id, connector_id)
+
+
+def _read(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
+    with deps.catalog.read() as tx:
+        return tx.connectors.get(tenant_id, connector_id)
+
+
+def _created(tx: Transaction, deps: Gateway, tenant_id: str, body: ConnectorBody) -> Connector:
+    kind = deps.registry.get(body.type)
+    config = kind.parse_config(body.config).model_dump(mode="json", by_alias=True)
+    auth = kind.parse_auth(body.auth)
+    connector_id = tx.connectors.new_id()
+    return tx.connectors.create(
+        tenant_id,
+        connector_id,
+        kind=kind.name,
+        name=body.name,
+        config=config,
+        sealed_auth=deps.sealer.seal_auth(tenant_id, connector_id, auth),
+        fingerprint=kind.fingerprint(tenant_id, config),
+    )
+
+
+def _patched(deps: Gateway, held: Connector, body: ConnectorPatch) -> Connector:
+    kind = deps.registry.get(held.type)
+    config = kind.parse_config(merged(kind.config, held.config, body.config))
+    auth = kind.parse_auth(merged(kind.auth, _opened(deps, held), body.auth))
+    values = config.model_dump(mode="json", by_alias=True)
+    return held.model_copy(
+        update={
+            "name": body.name or held.name,
+            "config": values,
+            "sealed_auth": deps.sealer.seal_auth(held.tenant_id, held.id, auth),
+            "fingerprint": kind.fingerprint(held.tenant_id, values),
+        }
+    )
+
+
+def _refuse_busy(deps: Gateway, tenant_id: str, connector_id: str) -> None:
+    for state in _UNFINISHED:
+        wanted = JobFilter(state=state, connector_id=connector_id)
+        found = deps.jobs.page(tenant_id, wanted, limit=1)
+        if found.items:
+            raise Problem(
+                409,
+                f"job {found.items[0].id} of this connector is {state}; wait, or use ?force=true",
+                code="connector_busy",
+            )
+
+
+def _opened(deps: Gateway, held: Connector) -> dict[str, Any]:
+    if held.sealed_auth is None:
+        return {}
+    return deps.sealer.open_auth(held.tenant_id, held.id, held.sealed_auth)
+
+
+def _types(deps: Gateway, kind: str | None, capability: Capability | None) -> frozenset[str] | None:
+    if kind is None and capability is None:
+        return None
+    return frozenset(
+        one.name
+        for one in deps.registry.types()
+        if kind in {None, one.name} and (capability is None or capability in one.capabilities)
+    )
+
+
+def _view(deps: Gateway, held: Connector) -> ConnectorView:
+    kind = deps.registry.get(held.type)
+    return ConnectorView(
+        id=held.id,
+        type=held.type,
+        name=held.name,
+        config=held.config,
+        auth=masked(kind.auth, _opened(deps, held)),
+        capabilities=tuple(sorted(kind.capabilities)),
+        localized=False,
+        created_at=rfc3339(held.created_ms),
+        updated_at=rfc3339(held.updated_ms),
+        links={"self": f"/v1/connectors/{held.id}"},
+    )
+
+
+def _type_view(kind: ConnectorType) -> ConnectorTypeView:
+    schemas = kind.schemas()
+    return ConnectorTypeView(
+        type=kind.name,
+        capabilities=tuple(sorted(kind.capabilities)),
+        config=schemas["config"],
+        auth=schemas["auth"],
+    )

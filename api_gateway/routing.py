@@ -1,0 +1,162 @@
+"""The route every operation uses: credential, rate, query and body are judged in this order.
+
+An operation declares what it needs with `operation(...)`; the same declaration is shown in the
+OpenAPI document, so that tests can walk every operation by what it says of itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway import strictjson
+from api_gateway.auth import authenticate
+from api_gateway.deps import gateway
+from api_gateway.problems import FieldProblem, Problem, ProblemBody
+from schemas.accounts import Scope
+
+MAX_BODY_BYTES = 256 * 1024
+SCOPE = "x-scope"
+_JSON_TYPES = ("application/json", "application/merge-patch+json")
+_SECURED = (401, 403, 429, 503)
+
+
+class StrictRequest(Request):
+    """A request whose body is capped while it is read and parsed once, strictly."""
+
+    async def body(self) -> bytes:
+        """The body, or 413 as soon as it is too long."""
+        if not hasattr(self.state, "raw_body"):
+            self.state.raw_body = await self._read()
+        raw: bytes = self.state.raw_body
+        return raw
+
+    async def json(self) -> Any:
+        """The body's value."""
+        return strictjson.parse(await self.body())
+
+    async def _read(self) -> bytes:
+        if _declared_length(self) > MAX_BODY_BYTES:
+            raise _too_long()
+        parts, length = [], 0
+        async for part in self.stream():
+            length += len(part)
+            if length > MAX_BODY_BYTES:
+                raise _too_long()
+            parts.append(part)
+        return b"".join(parts)
+
+
+class StrictRoute(APIRoute):
+    """A route that judges everything about a request before its function runs."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind our judgement."""
+        handle = super().get_route_handler()
+        scope: Scope | None = (self.openapi_extra or {}).get(SCOPE)
+        known = frozenset(_query_names(self))
+        takes_body = self.body_field is not None
+
+        async def judged(request: Request) -> Response:
+            strict = StrictRequest(request.scope, request.receive)
+            if scope is not None:
+                strict.state.principal = await authenticate(strict, gateway(strict), scope)
+            _check_query(strict, known)
+            await _check_body(strict, takes_body=takes_body)
+            answer = await handle(strict)
+            if scope is not None:
+                answer.headers.update(strict.state.rate.headers)
+            return answer
+
+        return judged
+
+
+def router(tag: str) -> APIRouter:
+    """A router for the operations of one tag."""
+    return APIRouter(tags=[tag], route_class=StrictRoute)
+
+
+def operation(
+    scope: Scope | None,
+    *errors: int,
+    example: Any = None,
+    headers: Iterable[str] = (),
+) -> dict[str, Any]:
+    """How an operation is declared: the scope it needs, its own errors, a body that works."""
+    extra: dict[str, Any] = {}
+    if scope is not None:
+        extra[SCOPE] = scope
+        extra["security"] = [{"apiKey": []}]
+    if example is not None:
+        extra["requestBody"] = {"content": {"application/json": {"example": example}}}
+    statuses = sorted({*errors, *(_SECURED if scope is not None else ())})
+    return {"openapi_extra": extra, "responses": {s: _refusal(s) for s in statuses}}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {"application/problem+json": {"schema": _PROBLEM_REF}},
+    }
+
+
+_PROBLEM_REF = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
+
+
+def _query_names(route: APIRoute) -> Iterable[str]:
+    return (param.alias for param in route.dependant.query_params)
+
+
+def _check_query(request: Request, known: frozenset[str]) -> None:
+    raw: bytes = request.scope.get("query_string", b"")
+    if not raw:
+        return
+    names = [name for name, _ in request.query_params.multi_items()]
+    wrong = [n for n in dict.fromkeys(names) if n not in known]
+    twice = [n for n in dict.fromkeys(names) if n in known and names.count(n) > 1]
+    found = [
+        FieldProblem(pointer=f"#query/{name[:60]}", message=message)
+        for listed, message in ((wrong, "unknown parameter"), (twice, "given more than once"))
+        for name in listed[:20]
+    ]
+    if found:
+        takes = f"; this operation takes {', '.join(sorted(known))}" if known else ""
+        raise Problem(
+            422,
+            f"{found[0].message}: {found[0].pointer.removeprefix('#query/')}{takes}",
+            code="query_invalid",
+            found=found,
+        )
+
+
+async def _check_body(request: StrictRequest, *, takes_body: bool) -> None:
+    if request.method in {"GET", "HEAD", "DELETE"}:
+        return
+    raw = await request.body()
+    if not raw:
+        return
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in _JSON_TYPES:
+        raise Problem(415, "the body must be application/json", headers={"Accept": _JSON_TYPES[0]})
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "the body must come without a content encoding")
+    if not takes_body and strictjson.parse(raw) != {}:
+        raise Problem(422, "this operation takes no body", code="invalid")
+
+
+def _declared_length(request: Request) -> int:
+    given = request.headers.get("content-length", "")
+    return int(given) if given.isdecimal() and len(given) < 16 else 0
+
+
+def _too_long() -> Problem:
+    # What is left unread of the body would be taken for the next request.
+    return Problem(
+        413, f"the body is longer than {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
+    )

@@ -1,0 +1,154 @@
+"""A whole gateway for tests: the real application on SQLite and an in-memory Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from fastapi import FastAPI
+
+from api_gateway.app import create_app
+from api_gateway.deps import Gateway
+from catalog.engine import Catalog, catalog_url, migrate
+from connectors.base import ConnectorEnv
+from connectors.egress import Egress
+from connectors.registry import Registry
+from connectors.sealing import Sealer, new_key
+from schemas.accounts import SCOPES, Scope
+from schemas.settings import Settings
+from store.client import Store
+from store.jobs import Jobs
+from tests.fakes import FixedClock, fake_store
+
+NOW_MS = 1_643_960_000_000
+HLS = {
+    "type": "hls",
+    "name": "News",
+    "config": {"url": "http://127.0.0.1:9/live.m3u8"},
+    "auth": {},
+}
+FILE_ID = "761f422bb93edb7c/2022/02/04/range-1643957046-1643957106-clip-123498625"
+CANONICAL = "761f422bb93edb7c/2022/02/04/range-1643957046000-1643957106000-clip-123498625"
+
+
+def clip_path(connector_id: str, file_id: str = FILE_ID) -> str:
+    """The path of a clip, its fileId as one segment."""
+    return f"/v1/connectors/{connector_id}/files/{quote(file_id, safe='')}/clip"
+
+
+@dataclass
+class Account:
+    """A tenant and a key of it."""
+
+    tenant_id: str
+    api_key: str
+    key_id: str
+
+
+@dataclass
+class Kit:
+    """A gateway, two tenants, and a way to ask it."""
+
+    gateway: Gateway
+    app: FastAPI
+    clock: FixedClock
+    mine: Account
+    theirs: Account
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+
+    def ask(
+        self, method: str, path: str, *, key: str | None = "mine", **options: Any
+    ) -> httpx.Response:
+        """The answer to one request; `key` is "mine", "theirs", a secret, or None."""
+        headers = dict(options.pop("headers", {}))
+        secret = {"mine": self.mine.api_key, "theirs": self.theirs.api_key}.get(key or "", key)
+        if secret is not None:
+            headers["X-Api-Key"] = secret
+        return self.runner.run(self._sent(method, path, headers, options))
+
+    async def _sent(
+        self, method: str, path: str, headers: dict[str, str], options: dict[str, Any]
+    ) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            url = client.base_url.copy_with(raw_path=path.encode())
+            answer = await client.request(method, url, headers=headers, **options)
+            await asyncio.gather(*self.gateway.background)
+            return answer
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET."""
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        """POST, with a JSON body where one is given."""
+        return self.ask("POST", path, **({"json": body} if body is not None else {}), **options)
+
+    def patch(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        """PATCH."""
+        return self.ask("PATCH", path, json=body, **options)
+
+    def connector(self, name: str = "News", *, key: str = "mine", **changes: Any) -> str:
+        """The id of a new connector."""
+        answer = self.post("/v1/connectors", {**HLS, "name": name, **changes}, key=key)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def clip(self, connector_id: str, file_id: str = FILE_ID, **options: Any) -> httpx.Response:
+        """POST a clip."""
+        return self.post(clip_path(connector_id, file_id), options.pop("body", {}), **options)
+
+    def api_key(self, *scopes: Scope, name: str = "") -> str:
+        """A new secret of my tenant with these scopes."""
+        with self.gateway.catalog.write() as tx:
+            _, secret = tx.api_keys.create(
+                self.mine.tenant_id, name or f"key {'+'.join(scopes)}", scopes
+            )
+        return secret.secret
+
+
+def an_account(catalog: Catalog, name: str) -> Account:
+    """A tenant with a key that may do everything."""
+    with catalog.write() as tx:
+        tenant = tx.tenants.create(name)
+        key, secret = tx.api_keys.create(tenant.id, "all", SCOPES)
+    return Account(tenant.id, secret.secret, key.id)
+
+
+@contextmanager
+def a_kit(folder: Path, store: Store | None = None, **settings: Any) -> Iterator[Kit]:
+    """A kit on a folder; settings may be changed."""
+    clock = FixedClock(NOW_MS)
+    url = catalog_url(str(folder))
+    migrate(url)
+    chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **settings)
+    catalog, used = Catalog(url, clock=clock), store or fake_store()
+    gateway = Gateway(
+        settings=chosen,
+        catalog=catalog,
+        store=used,
+        jobs=Jobs(used, queue_cap=chosen.queue_cap),
+        registry=Registry.discover(),
+        sealer=Sealer(chosen.secret_keys),
+        env=ConnectorEnv(egress=Egress(), settings=chosen, clock=clock),
+        clock=clock,
+        media_check=lambda: None,
+    )
+    kit = Kit(
+        gateway,
+        create_app(gateway),
+        clock,
+        an_account(catalog, "mine"),
+        an_account(catalog, "theirs"),
+    )
+    try:
+        yield kit
+    finally:
+        kit.runner.run(gateway.close())
+        kit.runner.close()
