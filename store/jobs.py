@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from schemas.commands import CommandBase
@@ -83,7 +84,7 @@ class Jobs:
             raise NotFound(f"no job {job_id[:64]!r}")
         return job_of(job_id, record)
 
-    def page(
+    def list(
         self,
         tenant_id: str,
         wanted: JobFilter | None = None,
@@ -102,7 +103,7 @@ class Jobs:
         """Queue a failed job once more, with a full set of attempts."""
         return self._changed(job_id, self._store.run("again", tenant_id, job_id, MAX_ATTEMPTS))
 
-    def _changed(self, job_id: str, answer: list[Any]) -> Job:
+    def _changed(self, job_id: str, answer: Sequence[Any]) -> Job:
         match answer[0]:
             case "ok":
                 return job_of(job_id, fields(answer[1]))

@@ -334,10 +334,10 @@ def test_lists_are_newest_first_filtered_and_paged(jobs: Jobs, ledger: RedisLedg
     lease = claimed(ledger)
     jobs.accept(a_clip_command(tenant_id="t2"))
 
-    first = jobs.page("t1", limit=2)
-    second = jobs.page("t1", limit=10, cursor=first.next_cursor)
-    running = jobs.page("t1", JobFilter(state="running"))
-    elsewhere = jobs.page("t1", JobFilter(channel_id="ch2"))
+    first = jobs.list("t1", limit=2)
+    second = jobs.list("t1", limit=10, cursor=first.next_cursor)
+    running = jobs.list("t1", JobFilter(state="running"))
+    elsewhere = jobs.list("t1", JobFilter(channel_id="ch2"))
 
     seen = [job.id for job in first.items + second.items]
     assert sorted(seen) == sorted(ids)
@@ -351,9 +351,9 @@ def test_lists_know_time(jobs: Jobs) -> None:
     job = jobs.accept(a_clip_command()).job
     born = parse_rfc3339(job.created_at)
 
-    within = jobs.page("t1", JobFilter(from_ms=born, to_ms=born + 1))
-    before = jobs.page("t1", JobFilter(to_ms=born))
-    after = jobs.page("t1", JobFilter(from_ms=born + 1))
+    within = jobs.list("t1", JobFilter(from_ms=born, to_ms=born + 1))
+    before = jobs.list("t1", JobFilter(to_ms=born))
+    after = jobs.list("t1", JobFilter(from_ms=born + 1))
 
     assert [len(p.items) for p in (within, before, after)] == [1, 0, 0]
 
@@ -427,5 +427,5 @@ def test_old_records_are_forgotten(jobs: Jobs, store: Store) -> None:
 
     assert jobs.forget(older_than_ms=-1) == 1
 
-    assert [found.id for found in jobs.page("t1").items] == [kept.id]
+    assert [found.id for found in jobs.list("t1").items] == [kept.id]
     assert not [key for key in store.client.keys("*") if job.id in key]
