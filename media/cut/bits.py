@@ -143,7 +143,8 @@ class BitWriter:
 
     def copy(self, data: bytes, start: int, end: int) -> None:
         """Append the bits `[start, end)` of `data`."""
-        self.value = (self.value << (end - start)) | bits_between(data, start, end)
+        piece = bits_between(data, start, end)
+        self.value = (self.value << (end - start)) | piece
         self.length += end - start
 
     def align(self, fill: int) -> None:

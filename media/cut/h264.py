@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, Literal
@@ -822,18 +822,24 @@ def strip_parameter_sets(nals: Iterable[bytes]) -> tuple[bytes, ...]:
 
 def slice_types(nals: Iterable[bytes]) -> frozenset[int]:
     """The slice types of an access unit, as `P_SLICE` and the like."""
-    return frozenset(_slice_type(nal) for nal in nals if nal_type(nal) in SLICES)
+    return frozenset(slice_type for _, slice_type in _slice_starts(nals))
 
 
-def _slice_type(nal: bytes) -> int:
-    bits = BitReader(unescape(nal[:24]), 8)
-    bits.ue()
-    return bits.ue(9) % 5
+def _slice_starts(nals: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """The first macroblock and the type of each slice."""
+    for nal in nals:
+        if nal_type(nal) in SLICES:
+            bits = BitReader(unescape(nal[:24]), 8)
+            yield bits.ue(), bits.ue(9) % 5
 
 
 def is_intra(nals: Iterable[bytes]) -> bool:
-    """Whether no slice of the first picture of the access unit leans on another picture."""
-    found = slice_types(nals)
+    """Whether no slice of the first picture leans on another: a second field is not looked at."""
+    found: set[int] = set()
+    for first_mb, slice_type in _slice_starts(nals):
+        if found and first_mb == 0:
+            break
+        found.add(slice_type)
     return bool(found) and found <= {I_SLICE, SI_SLICE}
 
 
