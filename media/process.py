@@ -187,12 +187,10 @@ class ForkServer:
                 socket.send_fds(cast("socket.socket", self._socket), [b"R"], fds)
             except OSError as error:
                 self._forget()
-                raise WorkerInterrupted("the fork server ended; it is started again") from error
+                raise Stalled("the fork server ended; the next run starts another") from error
 
     def _ensure_running(self) -> None:
-        if self._owner_pid != os.getpid():
-            # A fork of the owner must not share the server: its replies would cross.
-            self._process, self._socket, self._owner_pid = None, None, os.getpid()
+        self._disown_after_fork()
         if self._process is not None and self._process.poll() is None:
             return
         self._forget()
@@ -206,7 +204,17 @@ class ForkServer:
             theirs.close()
         self._socket = ours
 
+    def _disown_after_fork(self) -> None:
+        if self._owner_pid == os.getpid():
+            return
+        # A fork of the owner must neither share the server nor keep its socket open: the server
+        # lives until the last copy of that end is closed.
+        if self._socket is not None:
+            self._socket.close()
+        self._process, self._socket, self._owner_pid = None, None, os.getpid()
+
     def _forget(self) -> None:
+        self._disown_after_fork()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -238,7 +246,7 @@ def _start_server(theirs: socket.socket, preload: tuple[str, ...]) -> subprocess
     )
     paths = json.dumps([str(Path(entry or ".").resolve()) for entry in sys.path])
     return subprocess.Popen(
-        [sys.executable, "-I", "-B", "-c", code, str(theirs.fileno()), paths, *preload],
+        [sys.executable, "-I", "-c", code, str(theirs.fileno()), paths, *preload],
         env={
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",

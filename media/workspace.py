@@ -14,9 +14,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from media.jail import Jail, jail_uid
+from media.process import Control
 from schemas.errors import DiskFull, InvalidCommand, TooLarge
 
 ROOM_FACTOR = 3
+METER_EVERY_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 _LOCK_SUFFIX, _HALF_MADE = ".lock", ".half-made-"
@@ -76,6 +78,21 @@ class Workspace:
         used = self.used_bytes()
         if used > max_bytes:
             raise TooLarge(f"the job holds {used} bytes on disk, more than its {max_bytes}")
+
+    def metered(self, control: Control | None, max_bytes: int) -> Control:
+        """A control for a child that works here: the one given, and the meter once a second."""
+        last = float("-inf")
+
+        def check() -> None:
+            nonlocal last
+            if control is not None:
+                control()
+            now = time.monotonic()
+            if now - last >= METER_EVERY_S:
+                last = now
+                self.check_meter(max_bytes)
+
+        return check
 
     def check_room(self, estimate_bytes: int) -> None:
         """Refuse to begin where the disk has not three times the estimate free."""

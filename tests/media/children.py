@@ -124,6 +124,11 @@ def attack(argument: Any, report: Report) -> Any:
         "new session": _tried(lambda: os.setsid()),
         "ptrace": _tried(ptrace),
         "io_uring": _tried(io_uring),
+        "symbolic link": _tried(lambda: Path("link").symlink_to("/etc/passwd")),
+        "hard link": _tried(lambda: Path("link").hardlink_to("/etc/passwd")),
+        "pipe": _tried(lambda: os.mkfifo("pipe")),
+        "device": _tried(lambda: os.mknod("device", 0o600 | 0o20000, os.makedev(1, 3))),
+        "root": _tried(lambda: os.setuid(0)) if os.getuid() else ["refused", 1],
         "raise limit": _tried(lambda: resource.prlimit(owner, resource.RLIMIT_CORE, (0, 0))),
     }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -207,6 +209,77 @@ def test_the_server_comes_back_after_it_was_killed(workspace: Workspace) -> None
 
         assert server.call(f"{CHILDREN}:echo", 2, jail=workspace.jail(), limit_s=30) == 2
         assert server.pid != first
+
+
+def test_several_threads_share_a_server(server: ForkServer, workspace: Workspace) -> None:
+    def ask(number: int) -> object:
+        return server.call(f"{CHILDREN}:echo", number, jail=workspace.jail(), limit_s=60)
+
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        answers = list(threads.map(ask, range(12)))
+
+    assert answers == list(range(12))
+
+
+def test_a_fork_of_the_owner_starts_its_own_server_and_lets_go_of_the_first(
+    workspace: Workspace,
+) -> None:
+    forker = subprocess.run(
+        [sys.executable, "-c", FORKER, str(workspace.path)],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=60,
+    )
+
+    assert forker.stdout.split() == [b"True", b"True", b"True"]
+
+
+FORKER = """
+import os, sys
+from pathlib import Path
+from media.jail import Jail
+from media.process import ForkServer
+jail = Jail(workspace=Path(sys.argv[1]))
+server = ForkServer(preload=("tests.media.children",))
+ask = lambda: server.call("tests.media.children:echo", 1, jail=jail, limit_s=60) == 1
+print(ask(), flush=True)
+first = server.pid
+pid = os.fork()
+if pid == 0:
+    print(ask() and server.pid != first, flush=True)
+    server.close()
+    os._exit(0)
+os.waitpid(pid, 0)
+print(ask() and server.pid == first, flush=True)
+server.close()
+"""
+
+
+def test_only_one_module_starts_processes() -> None:
+    ours = "schemas pipelines media connectors store catalog workers api_gateway cli"
+    packages = [ROOT / name for name in ours.split()]
+    modules = [path for package in packages for path in package.rglob("*.py")]
+
+    importers = [
+        path.relative_to(ROOT).as_posix()
+        for path in modules
+        if {"subprocess", "multiprocessing", "pty"} & imported(path)
+    ]
+
+    assert importers == ["media/process.py"]
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level names a module imports, at its head or inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 def test_one_process_shares_one_server() -> None:

@@ -51,6 +51,18 @@ def test_the_meter_counts_files_below_and_does_not_follow_links(tmp_path: Path) 
             workspace.check_meter(50_000)
 
 
+def test_a_metered_control_asks_the_given_one_and_holds_the_meter(tmp_path: Path) -> None:
+    asked: list[int] = []
+    with Workspace.create(tmp_path, "job", 1) as workspace:
+        workspace.metered(lambda: asked.append(1), 100_000)()
+        workspace.file("big").write_bytes(os.urandom(200_000))
+
+        with pytest.raises(TooLarge):
+            workspace.metered(lambda: asked.append(2), 100_000)()
+
+    assert asked == [1, 2]
+
+
 def test_a_disk_without_three_times_the_estimate_is_full(tmp_path: Path) -> None:
     with Workspace.create(tmp_path, "job", 1) as workspace:
         workspace.check_room(1)
