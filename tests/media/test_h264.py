@@ -250,7 +250,7 @@ def test_an_unannounced_id_is_refused() -> None:
 
 def test_a_sequence_says_what_its_encoder_was_told() -> None:
     params = (
-        "bframes=3:ref=4:b-pyramid=normal:sar=40,33:colorprim=bt709:transfer=bt709"
+        "bframes=3:ref=4:b-pyramid=normal:sar=40/33:colorprim=bt709:transfer=bt709"
         ":colormatrix=bt709:fullrange=on:fps=25"
     )
     sets = ParameterSets(sets_of(encoded(params, frames=6, size=(72, 60))[0].nals))
