@@ -162,6 +162,20 @@ def _sample_count(data: bytes, stbl: tuple[int, int]) -> int:
     return 0
 
 
+def continuity_errors(data: bytes) -> int:
+    """How often a transport stream's counters do not go on as they should."""
+    errors = 0
+    last: dict[int, int] = {}
+    for at in range(0, len(data), 188):
+        pid = (data[at + 1] & 0x1F) << 8 | data[at + 2]
+        if pid == 0x1FFF or not data[at + 3] & 0x10:
+            continue
+        count = data[at + 3] & 0x0F
+        errors += pid in last and count != (last[pid] + 1) & 0x0F
+        last[pid] = count
+    return errors
+
+
 # ---- decoding -----------------------------------------------------------------------------
 
 
