@@ -79,7 +79,253 @@ class CutReport(Value):
     notes: tuple[str, ...] = ()
 
 
+# --- what is held, as the index finds it
+
+
+class PictureFacts(Value):
+    """What the pictures of a run have in common; `sets` are its parameter sets in hex.
+
+    `frame_ticks` is the usual distance between frames; `regular` says that all keep it.
+    `uncopyable` says why edges cannot be re-encoded to match, where they cannot.
+    """
+
+    codec: str
+    timebase: Fraction
+    width: int
+    height: int
+    frame_ticks: int
+    regular: bool = True
+    interlaced: bool = False
+    geometry: str = ""
+    sets: tuple[str, ...] = ()
+    uncopyable: str | None = None
+
+
+class IndexedSegment(Value):
+    """A held segment's pictures in decode order; `keys` are places to start, `idrs` among them.
+
+    `number` counts in the track's `segments`. `continues` says that its first bytes end the last
+    picture of the segment before.
+    """
+
+    number: int
+    name: str
+    init_name: str | None = None
+    pts: tuple[int, ...] = ()
+    keys: tuple[int, ...] = ()
+    idrs: tuple[int, ...] = ()
+    continues: bool = False
+
+
+class SoundSpan(Value):
+    """Coded sound frames that follow each other without a hole, from `segment` of the run on."""
+
+    segment: int
+    first_pts: int
+    frames: int
+
+
+class IndexedSound(Value):
+    """One stream of sound in a run; `entry` is its MP4 sample entry in hex."""
+
+    stream_id: int
+    codec: str
+    timebase: Fraction
+    sample_rate_hz: int
+    frame_samples: int
+    channels: int
+    language: str | None = None
+    entry: str
+    spans: tuple[SoundSpan, ...]
+
+
+class Run(Value):
+    """Held segments in a row on one PTS timeline with nothing missing between them.
+
+    `damaged` says what is wrong with its end, where it ends too early.
+    """
+
+    track: int
+    discontinuity_sequence: int
+    segments: tuple[IndexedSegment, ...]
+    pictures: PictureFacts | None = None
+    sounds: tuple[IndexedSound, ...] = ()
+    damaged: str | None = None
+
+
+class Anchor(Value):
+    """A PTS, in ticks of `timebase`, and its wall clock. `held` counts the segment, if it is one.
+
+    `stated` is False where the playlist gives no PDT and `wall_us` only estimates.
+    """
+
+    track: int
+    discontinuity_sequence: int
+    pts: int
+    timebase: Fraction
+    wall_us: int
+    start_us: int
+    held: int | None = None
+    stated: bool = True
+
+
+class MediaIndex(Value):
+    """Facts about all that is held: enough to plan a cut without looking at the media again."""
+
+    runs: tuple[Run, ...]
+    anchors: tuple[Anchor, ...]
+    start_timecode: str | None = None
+
+
+# --- what will be done
+
+
+class PacketAt(Value):
+    """A picture by its place: the segment in its run, and the packet in the segment."""
+
+    segment: int
+    packet: int
+
+
+class CopiedSpan(Value):
+    """Pictures copied in decode order from `first` up to, without, `stop`.
+
+    Those with a PTS below `floor_pts` are left out (leading pictures of an open GOP). A source
+    PTS becomes `pts + offset_ticks` in the output. `to_idr`: the first must be made an IDR.
+    """
+
+    kind: Literal["copy"] = "copy"
+    run: int
+    first: PacketAt
+    stop: PacketAt
+    floor_pts: int
+    frames: int
+    offset_ticks: int
+    to_idr: bool = False
+
+
+class EncodedSpan(Value):
+    """Pictures re-encoded: decode from `first` to before `stop`, keep `[from_pts, to_pts)`."""
+
+    kind: Literal["encode"] = "encode"
+    run: int
+    first: PacketAt
+    stop: PacketAt
+    from_pts: int
+    to_pts: int
+    frames: int
+    offset_ticks: int
+
+
+class FilledSpan(Value):
+    """Pictures made for a gap: black, or the frame before (after, at the start) held still.
+
+    `like` is the run whose geometry they take; `still` names the frame to hold.
+    """
+
+    kind: Literal["fill"] = "fill"
+    like: int
+    treatment: Literal["black", "hold"]
+    first_ticks: int
+    frame_ticks: int
+    frames: int
+    still: EncodedSpan | None = None
+
+
+PictureSpan = CopiedSpan | EncodedSpan | FilledSpan
+
+
+class CopiedSound(Value):
+    """Sound frames copied; the first is placed `at_sample`, counted from the clip's start."""
+
+    kind: Literal["copy"] = "copy"
+    run: int
+    stream_id: int
+    segment: int
+    first_pts: int
+    frames: int
+    at_sample: int
+
+
+class Silence(Value):
+    """Frames of silence, coded like their neighbours."""
+
+    kind: Literal["silence"] = "silence"
+    frames: int
+    at_sample: int
+
+
+class SoundTrack(Value):
+    """One sound track of the output, and where each of its pieces comes from."""
+
+    track: int
+    stream_id: int
+    codec: str
+    sample_rate_hz: int
+    frame_samples: int
+    channels: int
+    entry: str
+    language: str | None = None
+    name: str = ""
+    default: bool = False
+    pieces: tuple[CopiedSound | Silence, ...]
+
+
+class RunFile(Value):
+    """A segment of a run as the executor opens it; `first_pts` is that of its first picture."""
+
+    name: str
+    init_name: str | None = None
+    first_pts: int | None = None
+    pictures: int = 0
+    continues: bool = False
+
+
+class RunFiles(Value):
+    """Where a run's media lies."""
+
+    track: int
+    files: tuple[RunFile, ...]
+    pictures: PictureFacts | None = None
+
+
+class Mapping(Value):
+    """How PTS of a run become wall clock from `from_pts` on: `wall_us` at `pts`, exactly."""
+
+    run: int
+    from_pts: int
+    pts: int
+    timebase: Fraction
+    wall_us: Fraction
+
+
 class CutPlan(Value):
-    """What will be copied, what re-encoded; filled out by `pipelines.spans`."""
+    """What will be copied and what re-encoded, in output order.
+
+    `timescale` counts the output's picture ticks a second; `end_ticks` is where the last frame
+    ends. `reason` says why the whole is re-encoded, where it is.
+    """
 
     output: str
+    wanted: TimeRange
+    mode: Mode
+    asked: Mode
+    clock: Clock
+    runs: tuple[RunFiles, ...]
+    mappings: tuple[Mapping, ...]
+    timescale: int
+    pictures: tuple[PictureSpan, ...]
+    sounds: tuple[SoundTrack, ...]
+    end_ticks: int
+    start_us: Fraction
+    end_us: Fraction
+    first_pts: int
+    last_pts: int
+    timebase: Fraction
+    frames: int
+    copied_frames: int
+    gaps: tuple[Gap, ...] = ()
+    start_timecode: str | None = None
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    tags: dict[str, str] = {}

@@ -1,0 +1,255 @@
+"""Carries a cut plan out: copies, re-encodes the edges, writes the MP4 and checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from media.cut import edges, h264, hevc
+from media.cut.codecs import Coding, Rewrite, coding_of
+from media.cut.edges import Encoded
+from media.cut.feed import SoundFeed
+from media.cut.fill import fill_piece
+from media.cut.mp4 import Mp4Writer, Track, index_room, set_picture_times, set_sound_times
+from media.cut.reading import Segments
+from media.cut.source import Wants
+from media.cut.verify import verified
+from schemas.cuts import (
+    CopiedSpan,
+    CutPlan,
+    CutReport,
+    EncodedSpan,
+    FilledSpan,
+    PictureFacts,
+    PictureSpan,
+)
+from schemas.errors import CorruptMedia
+
+Report = Callable[[int, int], None]
+PICTURES_ONLY = Wants(sounds=frozenset())
+
+
+def cut(plan: CutPlan, workspace: Path, report: Report) -> CutReport:
+    """Write the plan's output into the workspace; `report(done, total)` counts output ticks."""
+    path = workspace / plan.output
+    samples = plan.frames + sum(piece.frames for t in plan.sounds for piece in t.pieces)
+    with Mp4Writer(path, index_room(samples, len(plan.sounds) + 2)) as writer:
+        _Cutter(plan, workspace, writer, report).run()
+    return verified(plan, path)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Pictures ready to be written, with their output PTS."""
+
+    samples: list[bytes]
+    pts: list[int]
+    syncs: list[int]
+
+
+class _Cutter:
+    """One cut under way."""
+
+    def __init__(self, plan: CutPlan, workspace: Path, writer: Mp4Writer, report: Report) -> None:
+        self._plan = plan
+        self._workspace = workspace
+        self._writer = writer
+        self._report = report
+        self._segments = Segments(workspace, plan.runs)
+        self._feeds = [SoundFeed(track, self._segments) for track in plan.sounds]
+        self._pts: list[int] = []
+        self._coding = coding_of(self._codec())
+        self._adopted: dict[int, Rewrite | None] = {}
+        self._pictures = Track("vide", plan.timescale)
+        self._sounds = [
+            Track(
+                "soun",
+                track.sample_rate_hz,
+                entry=bytes.fromhex(track.entry),
+                language=track.language,
+                name=track.name,
+                enabled=track.default or number == 0,
+                group=1,
+            )
+            for number, track in enumerate(plan.sounds)
+        ]
+
+    def run(self) -> None:
+        """Write media and index."""
+        plan, writer = self._plan, self._writer
+        writer.created_s = int(plan.start_us // 1_000_000)
+        writer.tags = plan.tags
+        writer.tracks = [*([self._pictures] if plan.pictures else []), *self._sounds]
+        self._adopt_sources()
+        with ThreadPoolExecutor(1) as beside:
+            pieces = self._started(beside)
+            for number, span in enumerate(plan.pictures):
+                for batch in self._batches(span, pieces.get(number)):
+                    self._write(batch)
+        self._write_sounds(None)
+        self._finish()
+
+    def _codec(self) -> str:
+        facts = [self._facts(span) for span in self._plan.pictures]
+        whole = self._plan.mode == "encode"
+        return "h264" if whole or not facts else facts[0].codec
+
+    def _facts(self, span: PictureSpan) -> PictureFacts:
+        run = span.like if isinstance(span, FilledSpan) else span.run
+        facts = self._plan.runs[run].pictures
+        if facts is None:
+            raise CorruptMedia("the plan copies pictures from a run without any")
+        return facts
+
+    def _adopt_sources(self) -> None:
+        """Take in the sets of all that is copied first, so that pieces find free ids."""
+        for span in self._plan.pictures:
+            if isinstance(span, CopiedSpan) and span.run not in self._adopted:
+                self._adopted[span.run] = self._coding.adopt(_sets(self._facts(span)))
+
+    # --- pieces that are encoded
+
+    def _started(self, beside: ThreadPoolExecutor) -> dict[int, Future[Encoded]]:
+        """Every edge on its way in a thread; a whole re-encode streams instead."""
+        if self._plan.mode == "encode":
+            return {}
+        set_id = self._coding.free_id()
+        return {
+            number: beside.submit(self._edge, span, set_id)
+            for number, span in enumerate(self._plan.pictures)
+            if not isinstance(span, CopiedSpan)
+        }
+
+    def _edge(self, span: EncodedSpan | FilledSpan, set_id: int) -> Encoded:
+        facts = self._facts(span)
+        recipe = edges.edge_recipe(facts, set_id)
+        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
+        if isinstance(span, FilledSpan):
+            return fill_piece(span, facts, recipe, segments)
+        return edges.piece(_frames(span, facts, segments), recipe, span.frames)
+
+    def _batches(self, span: PictureSpan, piece: Future[Encoded] | None) -> Iterator[_Batch]:
+        if isinstance(span, CopiedSpan):
+            return self._copied(span)
+        if piece is not None:
+            return self._encoded(span, piece.result())
+        return self._streamed(span)
+
+    def _encoded(self, span: EncodedSpan | FilledSpan, done: Encoded) -> Iterator[_Batch]:
+        rewrite = self._coding.adopt(done.sets)
+        batch = _Batch([], [], [])
+        for pts, sync, nals in zip(done.pts, done.syncs, done.nals, strict=True):
+            if sync:
+                batch.syncs.append(len(batch.samples))
+            batch.samples.append(self._coding.sample(rewrite(nals) if rewrite else nals))
+            batch.pts.append(self._placed(span, pts))
+        yield batch
+
+    def _streamed(self, span: EncodedSpan | FilledSpan) -> Iterator[_Batch]:
+        """A long piece, encoded and written as it goes."""
+        facts = self._facts(span)
+        recipe = edges.whole_recipe(facts)
+        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
+        if isinstance(span, FilledSpan):
+            yield from self._encoded(span, fill_piece(span, facts, recipe, segments))
+            return
+        rewrite: Rewrite | None = None
+        count = 0
+        for pts, sync, nals in edges.encode(_frames(span, facts, segments), recipe):
+            if not count:
+                rewrite = self._coding.adopt(_sets_in(self._coding, nals))
+            count += 1
+            sample = self._coding.sample(rewrite(nals) if rewrite else nals)
+            yield _Batch([sample], [self._placed(span, pts)], [0] if sync else [])
+        if count != span.frames:
+            raise CorruptMedia(f"{count} of {span.frames} frames decode")
+
+    # --- what is copied
+
+    def _copied(self, span: CopiedSpan) -> Iterator[_Batch]:
+        rewrites = self._rewrites(span)
+        batch, limit = _Batch([], [], []), self._plan.timescale
+        facts = self._facts(span)
+        idr = _idr_test(facts.codec)
+        for number, picture in enumerate(self._segments.pictures(span.run, span.first, span.stop)):
+            if picture.pts < span.floor_pts:
+                continue
+            nals = picture.nals()
+            for rewrite in rewrites:
+                nals = rewrite(nals)
+            if idr(nals) or (number == 0):
+                if batch.samples and batch.pts[-1] - batch.pts[0] > limit // 2:
+                    yield batch
+                    batch = _Batch([], [], [])
+                batch.syncs.append(len(batch.samples))
+            batch.samples.append(self._coding.sample(nals))
+            batch.pts.append(self._placed(span, picture.pts))
+            if len(batch.samples) >= 64:
+                yield batch
+                batch = _Batch([], [], [])
+        yield batch
+
+    def _rewrites(self, span: CopiedSpan) -> list[Rewrite]:
+        """What a copied picture is put through: mostly nothing."""
+        found: list[Rewrite] = []
+        if span.to_idr:
+            found.append(self._coding.opener(_sets(self._facts(span))))
+        adopted = self._adopted[span.run]
+        return [*found, adopted] if adopted else found
+
+    def _placed(self, span: PictureSpan, pts: int) -> int:
+        """Where a picture lies in the output."""
+        if isinstance(span, FilledSpan):
+            return pts
+        facts = self._facts(span)
+        return round(pts * facts.timebase * self._plan.timescale) + span.offset_ticks
+
+    # --- writing
+
+    def _write(self, batch: _Batch) -> None:
+        if not batch.samples:
+            return
+        base = len(self._pts)
+        self._pictures.syncs.extend(base + at for at in batch.syncs)
+        self._pts.extend(batch.pts)
+        self._writer.write(self._pictures, batch.samples)
+        reached = max(batch.pts)
+        self._write_sounds(reached)
+        self._report(min(reached, self._plan.end_ticks), self._plan.end_ticks)
+
+    def _write_sounds(self, reached: int | None) -> None:
+        for track, feed in zip(self._sounds, self._feeds, strict=True):
+            until = None if reached is None else reached * track.timescale // self._plan.timescale
+            self._writer.write(track, feed.until(until))
+
+    def _finish(self) -> None:
+        plan = self._plan
+        if plan.pictures:
+            self._pictures.entry = self._coding.entry()
+            facts = self._facts(plan.pictures[0])
+            self._pictures.width, self._pictures.height = facts.width, facts.height
+            set_picture_times(self._pictures, self._pts, plan.end_ticks)
+        for track, planned in zip(self._sounds, plan.sounds, strict=True):
+            end = round(plan.end_ticks * track.timescale / plan.timescale)
+            starts = [(piece.at_sample, piece.frames) for piece in planned.pieces]
+            set_sound_times(track, starts, planned.frame_samples, end)
+        self._writer.finish()
+
+
+def _frames(span: EncodedSpan, facts: PictureFacts, segments: Segments) -> Iterator[object]:
+    pictures = segments.pictures(span.run, span.first, span.stop)
+    return edges.decoded(pictures, facts, lambda pts: span.from_pts <= pts < span.to_pts)
+
+
+def _sets(facts: PictureFacts) -> list[bytes]:
+    return [bytes.fromhex(nal) for nal in facts.sets]
+
+
+def _sets_in(coding: Coding, nals: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return hevc.sets_of(nals) if coding.codec == "hevc" else h264.sets_of(nals)
+
+
+def _idr_test(codec: str) -> Callable[[tuple[bytes, ...]], bool]:
+    return hevc.is_irap if codec == "hevc" else h264.is_idr

@@ -1,0 +1,88 @@
+"""What the pictures of a segment say of themselves in their parameter sets."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from media.cut import h264
+from media.cut.keys import keys
+from media.cut.source import Mp4Pictures, TsPictures
+from schemas.cuts import PictureFacts
+from schemas.errors import CorruptMedia
+
+
+def parameter_sets(pictures: TsPictures | Mp4Pictures, starts: list[int]) -> tuple[bytes, ...]:
+    """Every parameter set a segment brings: its configuration record's, then those in band."""
+    found: dict[bytes, None] = dict.fromkeys(pictures.outer_sets())
+    in_band = isinstance(pictures, TsPictures) or pictures.in_band
+    for index in starts if in_band else ():
+        found.update(dict.fromkeys(set_nals(pictures.codec, pictures.nals(index))))
+    return tuple(found)
+
+
+def set_nals(codec: str, nals: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The parameter sets among NAL units."""
+    if codec == "hevc":
+        return tuple(nal for nal in nals if 32 <= nal[0] >> 1 & 63 <= 34)
+    return tuple(nal for nal in nals if nal[0] & 31 in {7, 8})
+
+
+def picture_facts(pictures: TsPictures | Mp4Pictures | None) -> PictureFacts | None:
+    """The facts of a segment's pictures; None where it has none."""
+    if pictures is None or not pictures.pts:
+        return None
+    if pictures.codec == "h264":
+        return _h264_facts(pictures)
+    if pictures.codec == "hevc":
+        return _hevc_facts(pictures)
+    width, height = pictures.size()
+    return PictureFacts(
+        codec=pictures.codec,
+        timebase=Fraction(1, pictures.timescale),
+        width=width,
+        height=height,
+        frame_ticks=0,
+        geometry=f"{pictures.codec} {width}x{height}",
+        uncopyable=f"{pictures.codec} is re-encoded",
+    )
+
+
+def _h264_facts(pictures: TsPictures | Mp4Pictures) -> PictureFacts:
+    nals = parameter_sets(pictures, keys(pictures)[0])
+    sets = h264.ParameterSets()
+    changed = sets.add_all(nals)
+    if not sets.sps:
+        raise CorruptMedia("the pictures bear no parameter sets")
+    sps = next(iter(sets.sps.values()))
+    return PictureFacts(
+        codec="h264",
+        timebase=Fraction(1, pictures.timescale),
+        width=sps.width,
+        height=sps.height,
+        frame_ticks=0,
+        interlaced=not sps.frame_mbs_only,
+        geometry=f"h264 {sps.width}x{sps.height} {sps.chroma_format_idc}:{sps.bit_depth_luma}",
+        sets=tuple(nal.hex() for nal in nals),
+        uncopyable="parameter sets change under one id" if changed else None,
+    )
+
+
+def _hevc_facts(pictures: TsPictures | Mp4Pictures) -> PictureFacts:
+    from media.cut import hevc
+
+    nals = parameter_sets(pictures, keys(pictures)[0])
+    sets = hevc.ParameterSets()
+    changed = sets.add_all(nals)
+    if not sets.sps:
+        raise CorruptMedia("the pictures bear no parameter sets")
+    sps = next(iter(sets.sps.values()))
+    return PictureFacts(
+        codec="hevc",
+        timebase=Fraction(1, pictures.timescale),
+        width=sps.width,
+        height=sps.height,
+        frame_ticks=0,
+        geometry=f"hevc {sps.width}x{sps.height} {sps.chroma_format_idc}:{sps.bit_depth_luma}",
+        sets=tuple(nal.hex() for nal in nals),
+        uncopyable="parameter sets change under one id" if changed else None,
+    )
