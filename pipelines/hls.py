@@ -30,6 +30,7 @@ from schemas.media import (
     Segment,
     SegmentKey,
     Variant,
+    implied_iv,
 )
 from schemas.times import EPOCH
 
@@ -282,6 +283,10 @@ def _map(reader: _Reader, line: Line) -> None:
     uri = reader.resolved(line, given.get("URI", ""))
     span = _byte_range(line, given["BYTERANGE"], 0) if "BYTERANGE" in given else None
     key = reader.keys_in_force.get("identity") or next(iter(reader.keys_in_force.values()), None)
+    if key and key.method == "AES-128" and key.iv_hex is None:
+        # Against the specification, but seen: then the segment it stands before lends its number.
+        sequence = reader.header.get("EXT-X-MEDIA-SEQUENCE", 0) + reader.segments
+        key = key.model_copy(update={"iv_hex": implied_iv(sequence)})
     reader.maps.append(InitSection(uri=uri, byte_range=span, key=key))
     reader.clean.append(f'#EXT-X-MAP:URI="{len(reader.maps) - 1}"')
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.window import Selection
 from schemas.base import Value
 from schemas.cuts import GapPolicy
-from schemas.errors import CorruptMedia, Encrypted, TooLarge
+from schemas.errors import Encrypted, TooLarge
 from schemas.media import (
     AudioRendition,
     HeldSegment,
@@ -17,12 +17,12 @@ from schemas.media import (
     InitSection,
     Segment,
     SegmentKey,
+    implied_iv,
 )
 from schemas.plans import DecryptKey, Fetch
 
 MAX_SEGMENT_BYTES = 512 * 1024 * 1024
 MAX_INIT_BYTES = 16 * 1024 * 1024
-KEY_BYTES = 16
 
 
 class Located(Value):
@@ -92,11 +92,6 @@ def held(plan: Located, sizes: Mapping[str, int]) -> HeldTrack:
     return plan.track.model_copy(update={"segments": tuple(segments), "anchors": tuple(anchors)})
 
 
-def implied_iv(sequence: int) -> str:
-    """The IV of a segment whose key has none: its media sequence number, 128 bits big-endian."""
-    return f"{sequence:032x}"
-
-
 def _role(rendition: AudioRendition | None) -> Literal["main", "audio"]:
     return "main" if rendition is None else "audio"
 
@@ -151,12 +146,7 @@ def _fetches(segment: Segment, prefix: str, *, optional: bool) -> list[Fetch]:
 def _init_fetch(init: InitSection, prefix: str) -> Fetch:
     if init.byte_range and init.byte_range.length > MAX_INIT_BYTES:
         raise TooLarge(f"an initialisation section is over {MAX_INIT_BYTES} bytes")
-    key = None
-    if init.key:
-        if init.key.method == "AES-128" and init.key.iv_hex is None:
-            # RFC 8216 4.3.2.5: no sequence number belongs to it, so its IV cannot be implied.
-            raise CorruptMedia("an encrypted initialisation section has no IV")
-        key = _decrypt_key(init.key, init.key.iv_hex or "")
+    key = _decrypt_key(init.key, init.key.iv_hex or implied_iv(0)) if init.key else None
     return Fetch(
         uri=init.uri,
         name=_init_name(init, prefix),

@@ -18,6 +18,11 @@ class ByteRange(Value):
     length: int = Field(gt=0)
 
 
+def implied_iv(sequence: int) -> str:
+    """The IV of a segment whose key writes none: its media sequence number, 128 bits big-endian."""
+    return f"{sequence:032x}"
+
+
 class SegmentKey(Value):
     """How a segment is encrypted: EXT-X-KEY, RFC 8216 4.3.2.4; `iv_hex` is None where implied."""
 

@@ -365,6 +365,15 @@ def test_maps_change_and_carry_their_key() -> None:
     assert [init and init.byte_range for init in inits][1] == ByteRange(offset=0, length=9)
 
 
+def test_a_map_without_an_iv_takes_the_number_of_the_segment_it_stands_before() -> None:
+    found = media("#EXT-X-MEDIA-SEQUENCE:7", PLAIN, *seg("a"), '#EXT-X-MAP:URI="i"', *seg("b"))
+
+    init = found.segments[1].init
+    assert init is not None
+    assert init.key is not None
+    assert init.key.iv_hex == "8".zfill(32)
+
+
 def test_regions_are_numbered_from_the_discontinuity_sequence() -> None:
     found = media(
         "#EXT-X-DISCONTINUITY-SEQUENCE:5", "#EXT-X-MEDIA-SEQUENCE:7",
