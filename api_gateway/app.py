@@ -20,11 +20,12 @@ from api_gateway.routes.api_keys import api_keys
 from api_gateway.routes.clips import clips
 from api_gateway.routes.connectors import connectors
 from api_gateway.routes.docs import docs
+from api_gateway.routes.events import events
 from api_gateway.routes.jobs import jobs
 from api_gateway.routes.service import service
 from schemas.errors import CuttingRoomError
 
-ROUTERS = (connectors, clips, jobs, api_keys, service, docs)
+ROUTERS = (connectors, clips, jobs, events, api_keys, service, docs)
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 
@@ -57,7 +58,7 @@ async def _on_problem(request: Request, problem: Problem) -> Response:
     answer = problems.response(problem, instance(request))
     rate = getattr(request.state, "rate", None)
     if rate is not None:
-        answer.headers.update({**rate.headers, **problem.headers})
+        answer.headers.update(rate)
     return answer
 
 

@@ -9,25 +9,23 @@ from starlette.requests import Request
 
 from api_gateway.deps import Gateway, in_thread
 from api_gateway.problems import Problem
-from api_gateway.ratelimit import Allowance
 from catalog import keys
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from schemas.accounts import ApiKey, KeyCheck, Principal, Scope
 from schemas.errors import StoreUnavailable
+from store.limits import Allowance
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cuttingroom", ApiKey'}
 
 
 async def authenticate(request: Request, gateway: Gateway, scope: Scope) -> Principal:
     """Who asks, allowed to do this; 401, 403 or 429 where not."""
-    address = request.client.host if request.client else "unknown"
-    _check_address(gateway.addresses.look(address))
     key = await _believed(request, gateway)
     if key is None:
-        _check_address(gateway.addresses.take(address))
+        _spend_address(request, gateway)
         raise _unauthenticated(request)
-    _spend(request, gateway.credentials.take(key.id))
+    _spend(request, gateway.rates.hit(f"key:{key.id}", gateway.settings.rate_per_minute))
     if scope not in key.scopes:
         raise Problem(403, f"this needs the scope {scope!r}; the key has {', '.join(key.scopes)}")
     _note_use(gateway, key)
@@ -100,23 +98,30 @@ async def _write_use(gateway: Gateway, key: ApiKey) -> None:
         return
 
 
-def _check_address(allowance: Allowance) -> None:
-    if not allowance.allowed:
-        raise Problem(
-            429,
-            f"too many refused requests from this address; wait {allowance.retry_after_s} s",
-            headers=allowance.headers,
-        )
+def _spend_address(request: Request, gateway: Gateway) -> None:
+    """Refusals are counted by address; whoever has a credential is not held back by them."""
+    address = request.client.host if request.client else "unknown"
+    limit = gateway.settings.anonymous_rate_per_minute
+    _spend(request, gateway.rates.hit(f"address:{address}", limit))
 
 
 def _spend(request: Request, allowance: Allowance) -> None:
-    request.state.rate = allowance
+    request.state.rate = rate_headers(allowance)
     if not allowance.allowed:
         raise Problem(
             429,
-            f"more than {allowance.limit} requests a minute; wait {allowance.retry_after_s} s",
-            headers=allowance.headers,
+            f"more than {allowance.limit} requests a minute; wait {allowance.reset_s} s",
+            headers={"Retry-After": str(allowance.reset_s)},
         )
+
+
+def rate_headers(allowance: Allowance) -> dict[str, str]:
+    """The RateLimit headers of an answer."""
+    return {
+        "RateLimit-Limit": str(allowance.limit),
+        "RateLimit-Remaining": str(allowance.remaining),
+        "RateLimit-Reset": str(allowance.reset_s),
+    }
 
 
 def _unauthenticated(request: Request) -> Problem:

@@ -13,6 +13,7 @@ from connectors.registry import Registry
 from connectors.sealing import Sealer
 from schemas.settings import Settings
 from store.client import Store
+from store.events import AsyncEvents, Events
 from store.jobs import Jobs
 
 NO_KEYS = "CUTTINGROOM_SECRET_KEYS is empty: set a Fernet key (cuttingroom keys new makes one)"
@@ -20,13 +21,16 @@ NO_KEYS = "CUTTINGROOM_SECRET_KEYS is empty: set a Fernet key (cuttingroom keys 
 
 def compose(settings: Settings, clock: Callable[[], int]) -> Gateway:
     """The gateway these settings describe."""
-    store = Store.from_url(settings.redis_url.get_secret_value())
+    redis_url = settings.redis_url.get_secret_value()
+    store = Store.from_url(redis_url)
     egress = Egress(allow_cidrs=settings.allow_cidrs)
     return Gateway(
         settings=settings,
         catalog=Catalog(sql_url(settings), clock=clock),
         store=store,
         jobs=Jobs(store, queue_cap=settings.queue_cap),
+        events=Events(store),
+        feed=AsyncEvents.from_url(redis_url),
         registry=Registry.discover(),
         sealer=Sealer(settings.secret_keys),
         env=ConnectorEnv(egress=egress, settings=settings, clock=clock),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,6 @@ from starlette.requests import Request
 
 from api_gateway.cache import Cache
 from api_gateway.measures import Measures
-from api_gateway.ratelimit import Buckets
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from connectors.base import ConnectorEnv
@@ -25,7 +25,9 @@ from schemas.accounts import KeyCheck, Principal
 from schemas.connectors import Connector
 from schemas.settings import Settings
 from store.client import Store
+from store.events import AsyncEvents, Events
 from store.jobs import Jobs
+from store.limits import RateLimits
 
 KEY_CACHE_MS = 5_000
 CONNECTOR_CACHE_MS = 2_000
@@ -43,6 +45,8 @@ class Gateway:
     catalog: Catalog
     store: Store
     jobs: Jobs
+    events: Events
+    feed: AsyncEvents
     registry: Registry
     sealer: Sealer
     env: ConnectorEnv
@@ -52,20 +56,19 @@ class Gateway:
     keys: Cache[KeyCheck | None] = field(init=False)
     connectors: Cache[Connector] = field(init=False)
     uses: Cache[int] = field(init=False)
-    credentials: Buckets = field(init=False)
-    addresses: Buckets = field(init=False)
+    rates: RateLimits = field(default_factory=RateLimits.in_memory)
+    streams: Counter[str] = field(default_factory=Counter)
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.keys = Cache(KEY_CACHE_MS, _CACHED, self.clock)
         self.connectors = Cache(CONNECTOR_CACHE_MS, _CACHED, self.clock)
         self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)
-        self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
-        self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
 
     async def close(self) -> None:
         """Finish what runs behind the answers, and let go of everything."""
         await asyncio.gather(*self.background)
+        await self.feed.close()
         self.catalog.close()
         self.store.close()
 

@@ -71,7 +71,7 @@ class StrictRoute(APIRoute):
             await _check_body(strict, takes_body=takes_body)
             answer = await handle(strict)
             if scope is not None:
-                answer.headers.update(strict.state.rate.headers)
+                answer.headers.update(strict.state.rate)
             return answer
 
         return judged

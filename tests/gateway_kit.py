@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import fakeredis
 import httpx
 from fastapi import FastAPI
 
@@ -23,8 +24,9 @@ from connectors.sealing import Sealer, new_key
 from schemas.accounts import SCOPES, Scope
 from schemas.settings import Settings
 from store.client import Store
+from store.events import AsyncEvents, Events
 from store.jobs import Jobs
-from tests.fakes import FixedClock, fake_store
+from tests.fakes import FixedClock
 
 NOW_MS = 1_643_960_000_000
 HLS = {
@@ -122,18 +124,24 @@ def an_account(catalog: Catalog, name: str) -> Account:
 
 
 @contextmanager
-def a_kit(folder: Path, store: Store | None = None, **settings: Any) -> Iterator[Kit]:
+def a_kit(folder: Path, **settings: Any) -> Iterator[Kit]:
     """A kit on a folder; settings may be changed."""
     clock = FixedClock(NOW_MS)
     url = catalog_url(str(folder))
     migrate(url)
     chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **settings)
-    catalog, used = Catalog(url, clock=clock), store or fake_store()
+    server = fakeredis.FakeServer()
+    catalog, used = (
+        Catalog(url, clock=clock),
+        Store(fakeredis.FakeRedis(server=server, decode_responses=True)),
+    )
     gateway = Gateway(
         settings=chosen,
         catalog=catalog,
         store=used,
         jobs=Jobs(used, queue_cap=chosen.queue_cap),
+        events=Events(used),
+        feed=AsyncEvents(fakeredis.FakeAsyncRedis(server=server, decode_responses=True)),
         registry=Registry.discover(),
         sealer=Sealer(chosen.secret_keys),
         env=ConnectorEnv(egress=Egress(), settings=chosen, clock=clock),

@@ -200,7 +200,7 @@ def _newest_ended(deps: Gateway, tenant_id: str, connector_id: str, clip: ClipFi
         wanted = JobFilter(
             kind="clip", state=state, connector_id=connector_id, channel_id=clip.channel_id
         )
-        for job in deps.jobs.page(tenant_id, wanted, limit=_LOOKED_THROUGH).items:
+        for job in deps.jobs.list(tenant_id, wanted, limit=_LOOKED_THROUGH).items:
             if job.request.get("fileId") == clip.canonical:
                 return job
     raise NotFound("nobody has asked for this clip")

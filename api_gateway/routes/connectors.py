@@ -291,7 +291,7 @@ def _patched(deps: Gateway, held: Connector, body: ConnectorPatch) -> Connector:
 def _refuse_busy(deps: Gateway, tenant_id: str, connector_id: str) -> None:
     for state in _UNFINISHED:
         wanted = JobFilter(state=state, connector_id=connector_id)
-        found = deps.jobs.page(tenant_id, wanted, limit=1)
+        found = deps.jobs.list(tenant_id, wanted, limit=1)
         if found.items:
             raise Problem(
                 409,

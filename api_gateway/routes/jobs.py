@@ -60,7 +60,7 @@ async def list_jobs(
     )
     after = paging.position(_KIND, cursor)
     listed = await in_thread(
-        deps.jobs.page,
+        deps.jobs.list,
         caller.tenant_id,
         wanted,
         limit=min(limit, _LARGEST_PAGE),

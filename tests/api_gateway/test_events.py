@@ -1,0 +1,88 @@
+"""Events are replayed from where a client left off, and never cross tenants."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.gateway_kit import FILE_ID, Kit
+
+SSE = {"Accept": "text/event-stream"}
+
+
+def a_cancelled_job(kit: Kit, connector: str | None = None, clip: str = "a") -> str:
+    job = kit.clip(connector or kit.connector(), FILE_ID.replace("123498625", clip)).json()["id"]
+    assert kit.post(f"/v1/jobs/{job}/cancel").status_code == 202
+    return str(job)
+
+
+def told(text: str) -> list[dict[str, Any]]:
+    """The events of a stream's text."""
+    blocks = [dict(line.split(": ", 1) for line in b.split("\n")) for b in text.split("\n\n") if b]
+    return [{**json.loads(b["data"]), "_id": b["id"], "_event": b["event"]} for b in blocks[1:]]
+
+
+def test_a_jobs_stream_tells_it_from_the_beginning_and_ends_with_it(kit: Kit) -> None:
+    job = a_cancelled_job(kit)
+
+    answer = kit.get(f"/v1/jobs/{job}/events", headers=SSE)
+
+    found = told(answer.text)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert [e["type"] for e in found] == ["job.queued", "job.cancelled"]
+    assert all(e["_id"] == e["id"] and e["_event"] == e["type"] for e in found)
+    assert [e["seq"] for e in found] == [1, 2]
+    assert {e["jobId"] for e in found} == {job}
+
+
+def test_a_stream_goes_on_after_the_last_event_seen(kit: Kit) -> None:
+    job = a_cancelled_job(kit)
+    first, last = told(kit.get(f"/v1/jobs/{job}/events", headers=SSE).text)
+
+    rest = kit.get(f"/v1/jobs/{job}/events", headers={**SSE, "Last-Event-ID": first["id"]})
+    nothing = kit.get(f"/v1/jobs/{job}/events", headers={**SSE, "Last-Event-ID": last["id"]})
+
+    assert [e["id"] for e in told(rest.text)] == [last["id"]]
+    assert (nothing.status_code, nothing.content) == (204, b"")
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/jobs/{job}/events"])
+def test_pages_follow_each_other(kit: Kit, path: str) -> None:
+    job = a_cancelled_job(kit)
+    path = path.format(job=job)
+
+    first = kit.get(f"{path}?limit=1").json()
+    second = kit.get(f"{path}?limit=5&after={first['nextCursor']}").json()
+
+    assert [e["type"] for e in first["items"]] == ["job.queued"]
+    assert [e["type"] for e in second["items"]] == ["job.cancelled"]
+    assert second["nextCursor"] is None
+
+
+def test_json_is_given_to_whoever_asks_for_it(kit: Kit) -> None:
+    job = a_cancelled_job(kit)
+
+    answer = kit.get(f"/v1/jobs/{job}/events", headers={"Accept": "application/json"})
+
+    assert answer.headers["content-type"] == "application/json"
+    assert len(answer.json()["items"]) == 2
+
+
+def test_another_tenants_events_are_not_told(kit: Kit) -> None:
+    job = a_cancelled_job(kit)
+
+    assert kit.get("/v1/events?limit=10", key="theirs").json()["items"] == []
+    for headers in (SSE, {"Accept": "application/json"}):
+        answer = kit.get(f"/v1/jobs/{job}/events", key="theirs", headers=headers)
+        assert answer.status_code == 404
+
+
+def test_no_stream_stays_counted_once_it_is_over(kit: Kit) -> None:
+    job = a_cancelled_job(kit)
+
+    kit.get(f"/v1/jobs/{job}/events", headers=SSE)
+
+    assert not kit.gateway.streams
+    assert "cuttingroom_http_event_streams 0.0" in kit.get("/metrics", key=None).text
