@@ -99,6 +99,14 @@ def jail_uid() -> int | None:
     return NOBODY if jail_status().uid == "dropped" else None
 
 
+def hand_over(folder: Path) -> None:
+    """Make a folder writable by jailed children: theirs under root, just ours otherwise."""
+    folder.chmod(0o700)
+    if (uid := jail_uid()) is not None:
+        os.chown(folder, uid, -1)
+        folder.chmod(0o770)
+
+
 def require_jail(*, allow_unjailed: bool) -> JailStatus:
     """The jail of this machine; refused where it is incomplete and nobody allowed that."""
     status = jail_status()
@@ -117,6 +125,7 @@ def apply(jail: Jail, *, program: Path | None, parent_pid: int, allow_unjailed: 
     """
     status = require_jail(allow_unjailed=allow_unjailed)
     os.chdir(jail.workspace)
+    workspace_uid = os.stat(".").st_uid  # noqa: PTH116 - the folder we stand in, whatever its name
     os.umask(0o027)
     _limit(jail)
     if not sys.platform.startswith("linux"):
@@ -124,7 +133,7 @@ def apply(jail: Jail, *, program: Path | None, parent_pid: int, allow_unjailed: 
     _checked(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if status.landlock_abi:
         landlock.restrict(status.landlock_abi, _rules(jail, program))
-    _drop_privileges(status)
+    _drop_privileges(_uid_within(status, workspace_uid))
     _die_with(parent_pid)
     if status.seccomp:
         code = seccomp.assemble(platform.machine(), pid=os.getpid(), may_exec=program is not None)
@@ -174,14 +183,20 @@ def _uid_choice(landlock_abi: int) -> Literal["dropped", "own", "kept"]:
     return "dropped" if can and landlock_abi else "kept"
 
 
-def _drop_privileges(status: JailStatus) -> None:
-    if status.uid == "own":
+def _uid_within(status: JailStatus, workspace_uid: int) -> Literal["dropped", "own", "kept"]:
+    # A folder nobody handed over could not be written under another uid; then only the
+    # capabilities go.
+    return "kept" if status.uid == "dropped" and workspace_uid != NOBODY else status.uid
+
+
+def _drop_privileges(choice: Literal["dropped", "own", "kept"]) -> None:
+    if choice == "own":
         return
     # Landlock says which folders are readable; this one capability only lets the new uid walk to
     # them where a home directory is closed to others. It cannot widen what Landlock allows.
-    kept = 1 << _CAP_DAC_READ_SEARCH if status.uid == "dropped" else 0
+    kept = 1 << _CAP_DAC_READ_SEARCH if choice == "dropped" else 0
     _shrink_bounding_set(kept)
-    if status.uid == "dropped":
+    if choice == "dropped":
         _checked(_prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "keepcaps")
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)

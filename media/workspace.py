@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from media.jail import Jail, jail_uid
+from media.jail import Jail, hand_over
 from media.process import Control
 from schemas.errors import DiskFull, InvalidCommand, TooLarge
 
@@ -43,9 +43,7 @@ class Workspace:
             path.mkdir(mode=0o700)
         except OSError as error:
             raise DiskFull(f"no workspace could be made: {error.strerror}") from error
-        if (uid := jail_uid()) is not None:
-            os.chown(path, uid, -1)
-            path.chmod(0o770)
+        hand_over(path)
         return cls(path, lock)
 
     def __enter__(self) -> Self:

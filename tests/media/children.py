@@ -102,6 +102,12 @@ def who(argument: Any, report: Report) -> Any:
     }
 
 
+def capabilities(argument: Any, report: Report) -> Any:
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    ctypes.CDLL(None).capget(header, data)
+    return sum(data)
+
+
 def attack(argument: Any, report: Report) -> Any:
     owner = int(argument)
     libc = ctypes.CDLL(None, use_errno=True)

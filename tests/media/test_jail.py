@@ -123,6 +123,20 @@ def test_a_child_has_its_own_session_no_core_and_four_descriptors(
         assert seen["uid"] == jail.NOBODY
 
 
+def test_a_folder_that_was_not_handed_over_can_be_written_without_any_capability(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    within = Jail(workspace=tmp_path)
+
+    written = call(server, "write_file", ["out.mp4", 10], within)
+    held = call(server, "capabilities", None, within)
+
+    assert written == (tmp_path / "out.mp4").stat().st_size == 10
+    assert tmp_path.stat().st_uid == os.getuid()
+    if os.geteuid() == 0:
+        assert held == 0
+
+
 def test_memory_is_limited(server: ForkServer, workspace: Workspace) -> None:
     with pytest.raises(TooLarge):
         call(server, "fill_memory", 3 * 1024**3, workspace.jail(memory_bytes=2 * 1024**3))
