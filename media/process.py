@@ -45,7 +45,7 @@ TICK_S = 0.05
 # Cancel promises a gone process within 2 s, so TERM gets less than that before KILL.
 GRACE_S = 1.5
 STALL_S = 30.0
-DEFAULT_PRELOAD = ("media.forkserver", "media.probe_child", "media.cut.child")
+DEFAULT_PRELOAD = ("media.forkserver", "media.probe_child", "media.cut.tasks")
 _START_S = 30.0
 _KILL_WAIT_S = 5.0
 _CHUNK = 65536
@@ -179,7 +179,7 @@ class ForkServer:
         return child
 
     def _hand_over(self, request: Request, child: _Child) -> None:
-        with tempfile.TemporaryFile() as file:
+        with _request_file() as file:
             file.write(request.model_dump_json().encode())
             file.flush()
             fds = [file.fileno(), *child.far_ends]
@@ -236,6 +236,13 @@ def shared(*, allow_unjailed: bool = False) -> ForkServer:
         _shared[allow_unjailed] = ForkServer(allow_unjailed=allow_unjailed)
         atexit.register(_shared[allow_unjailed].close)
     return _shared[allow_unjailed]
+
+
+def _request_file() -> IO[bytes]:
+    # In memory where that can be, so that a full disk cannot keep a child from being started.
+    if sys.platform == "linux":
+        return os.fdopen(os.memfd_create("request"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _start_server(theirs: socket.socket, preload: tuple[str, ...]) -> subprocess.Popen[bytes]:
@@ -604,7 +611,10 @@ _SERVICE_WRAPPER = (
     "parent,number=int(sys.argv[1]),int(sys.argv[2]);"
     "sys.platform.startswith('linux') and ctypes.CDLL(None).prctl(1,number,0,0,0);"
     "os.getppid()==parent or os._exit(1);"
-    "os.execvpe(sys.argv[3],sys.argv[3:],os.environ)"
+    # Python itself changes this one in a C locale; the program shall see what was given.
+    "os.environ.pop('LC_CTYPE',None);"
+    "os.environ.update({'LC_CTYPE':v[1:]} if (v:=sys.argv[3]) else {});"
+    "os.execvpe(sys.argv[4],sys.argv[4:],os.environ)"
 )
 
 
@@ -665,7 +675,8 @@ def spawn_service(
     Call it from the main thread: the signal at our death is tied to the calling thread's.
     """
     wrapped = [sys.executable, "-I", "-S", "-c", _SERVICE_WRAPPER]
-    wrapped += [str(os.getpid()), str(int(on_our_death)), *argv]
+    locale = f"={env['LC_CTYPE']}" if "LC_CTYPE" in env else ""
+    wrapped += [str(os.getpid()), str(int(on_our_death)), locale, *argv]
     try:
         process = subprocess.Popen(
             wrapped,

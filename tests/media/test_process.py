@@ -333,14 +333,17 @@ def test_killing_the_owner_takes_the_server_the_program_and_the_child_along(
     assert eventually(lambda: all(gone(pid) for pid in family), within_s=2.0)
 
 
-def test_a_service_runs_with_exactly_its_environment_and_its_output_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("env", [{}, {"ONLY": "this"}, {"LC_CTYPE": "C", "A": "b c"}])
+def test_a_service_runs_with_exactly_its_environment_and_its_output_kept(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
     with (tmp_path / "log").open("wb") as log:
-        service = spawn_service("env", ["/usr/bin/env"], env={"ONLY": "this"}, output=log)
+        service = spawn_service("env", ["/usr/bin/env"], env=env, output=log)
         code = service.wait(10)
 
-    lines = (tmp_path / "log").read_text().split()
+    lines = (tmp_path / "log").read_text().splitlines()
     assert code == 0
-    assert [line for line in lines if not line.startswith("LC_CTYPE")] == ["ONLY=this"]
+    assert dict(line.split("=", 1) for line in lines) == env
 
 
 def test_services_are_asked_to_stop_and_then_made_to() -> None:
