@@ -299,10 +299,12 @@ def _exact_base(track: Track) -> Fraction:
     return base
 
 
-def _add_streams(container: Any, tracks: Sequence[Track]) -> list[Any]:
+def _add_streams(container: Any, tracks: Sequence[Track], *, mp4: bool = False) -> list[Any]:
     added = []
     for track in tracks:
         stream = container.add_stream_from_template(track.template, opaque=True)
+        if mp4 and stream.codec_context.name == "libx265":
+            stream.codec_context.codec_tag = "hvc1"
         stream.time_base = _exact_base(track)
         if track.audio:
             stream.metadata["language"] = track.audio.language
@@ -371,11 +373,11 @@ def _fmp4(
     cut = "frag_every_frame" if audio_only else "frag_keyframe"
     flags = f"{cut}+delay_moov+default_base_moof"
     container = av.open(sink, "w", format="mp4", container_options={"movflags": flags})
-    streams = _add_streams(container, tracks)
+    streams = _add_streams(container, tracks, mp4=True)
     if stream.spec.timecode and not audio_only:
         streams[0].metadata["timecode"] = stream.spec.timecode
     for piece in pieces:
-        for packet in _packets(tracks, piece, Fraction(0), streams):
+        for packet in _packets(tracks, _bare(piece, stream), Fraction(0), streams):
             container.mux_one(packet)
     container.close()
     init, fragments = _split(sink.getvalue())
@@ -383,6 +385,38 @@ def _fmp4(
     assert sum(counts) == len(fragments), (counts, len(fragments))
     taken = iter(fragments)
     return init, [_STYP + b"".join(next(taken) for _ in range(n)) for n in counts]
+
+
+def _bare(piece: _Piece, stream: Stream) -> _Piece:
+    """The piece without parameter sets in its samples: MP4 holds them in its header."""
+    hevc = stream.spec.codec == "hevc"
+    return replace(
+        piece,
+        samples=tuple(
+            tuple(
+                replace(s, data=_without_sets(s.data, hevc=hevc)) if s.key else s for s in samples
+            )
+            if index == 0 and samples and annexb_units(samples[0].data)
+            else samples
+            for index, samples in enumerate(piece.samples)
+        ),
+    )
+
+
+def _without_sets(data: bytes, *, hevc: bool) -> bytes:
+    kept = [
+        unit
+        for unit in annexb_units(data)
+        if unit and not (32 <= unit[0] >> 1 & 0x3F <= 34 if hevc else unit[0] & 0x1F in {7, 8})
+    ]
+    return b"".join(b"\0\0\0\1" + unit for unit in kept)
+
+
+def annexb_units(data: bytes) -> list[bytes]:
+    """NAL units between start codes; none where the data has no start code."""
+    if not data.startswith((b"\0\0\1", b"\0\0\0\1")):
+        return []
+    return [part.rstrip(b"\0") for part in data.split(b"\0\0\1")[1:]]
 
 
 def _fragments_in(piece: _Piece, *, audio_only: bool) -> int:
@@ -768,10 +802,10 @@ def write_mp4(stream: Stream, path: Path, *, faststart: bool = True) -> Path:
     """An ordinary progressive MP4 of a whole stream (libav's default edit lists)."""
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", format="mp4", container_options=options) as container:
-        streams = _add_streams(container, stream.tracks)
+        streams = _add_streams(container, stream.tracks, mp4=True)
         if stream.spec.timecode:
             streams[0].metadata["timecode"] = stream.spec.timecode
         piece = _Piece(tuple(t.samples for t in stream.tracks), Fraction(0), Fraction(0))
-        for packet in _packets(stream.tracks, piece, Fraction(0), streams):
+        for packet in _packets(stream.tracks, _bare(piece, stream), Fraction(0), streams):
             container.mux_one(packet)
     return path

@@ -29,7 +29,7 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.hls_builder import HlsAsset, boxes
+from tests.hls_builder import HlsAsset, annexb_units, boxes
 from tests.marks import CHIRP_S, SLOT_S, Array, read_fields, sound
 from tests.streams import Stream
 
@@ -659,12 +659,6 @@ def copied_packets(source: HlsAsset | Stream, path: Path | str) -> Share:
 
 def _starts_annexb(data: bytes) -> bool:
     return data.startswith((b"\0\0\1", b"\0\0\0\1"))
-
-
-def annexb_units(data: bytes) -> list[bytes]:
-    """NAL units between start codes."""
-    parts = data.split(b"\0\0\1")
-    return [part.rstrip(b"\0") for part in parts[1:]]
 
 
 def sized_units(data: bytes) -> list[bytes]:

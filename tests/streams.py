@@ -33,7 +33,10 @@ class AudioSpec:
 
 @dataclass(frozen=True)
 class StreamSpec:
-    """What to encode; `gops` (frames each) goes before `gop`, `durations_ticks` (90 kHz) is VFR."""
+    """What to encode; `gops` (frames each) goes before `gop`, `durations_ticks` (90 kHz) is VFR.
+
+    An open GOP has `(gop - 1) % (bframes + 1)` pictures that lead its keyframe: take gop=24.
+    """
 
     codec: str = "h264"
     fps: Fraction = Fraction(25)
