@@ -32,7 +32,7 @@ from schemas.cuts import (
     SoundSpan,
     SoundTrack,
 )
-from schemas.errors import CorruptMedia, FormatChange, MissingSegments
+from schemas.errors import CorruptMedia, FieldInvalid, FormatChange, MissingSegments
 from schemas.media import HeldTrack
 
 MICRO = 1_000_000
@@ -369,6 +369,17 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
     return cuts
 
 
+def _covered(request: CutRequest, index: MediaIndex) -> bool:
+    """Whether some run has frames both before and after the range: it lies between two frames."""
+    start = Fraction(request.wanted.start_ms * 1000)
+    sources = (
+        pictures_of(number, run, index)
+        for number, run in enumerate(index.runs)
+        if run.track == _main_number(request.tracks) and run.pictures and _starts(run)
+    )
+    return any(s.clock.at(s.shown[0]) < start < s.clock.at(s.shown[-1]) for s in sources)
+
+
 def _starts(run: Run) -> bool:
     return any(segment.keys for segment in run.segments)
 
@@ -643,6 +654,11 @@ def _add_silence(
 def plan(request: CutRequest, index: MediaIndex) -> CutPlan:
     """What to copy and what to re-encode for the wanted range."""
     cuts = _kept_runs(request, index)
+    if not cuts and _covered(request, index):
+        raise FieldInvalid(
+            f"no frame begins within the {request.wanted.length_ms} ms of the range",
+            code="range_invalid",
+        )
     holes = _holes(request, cuts)
     _refuse_holes(holes, request.gaps)
     if not cuts:
