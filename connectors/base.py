@@ -54,7 +54,7 @@ Intent = dict[str, Any]
 CHUNK_BYTES = 1024 * 1024
 READ_BYTES = 8 * CHUNK_BYTES
 TEMP_PREFIX = ".cuttingroom-"
-_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 class ConfigModel(WireValue):
@@ -350,11 +350,15 @@ def key_parts(key: str) -> tuple[str, ...]:
     ('a', 'b.mp4')
     """
     parts = tuple(key.split("/"))
-    bad = any(
-        part in {"", ".", ".."} or part.startswith(TEMP_PREFIX) or len(part.encode()) > 255
-        for part in parts
+    bad = (
+        len(key) > 1024
+        or _UNSPEAKABLE.search(key)
+        or any(
+            part in {"", ".", ".."} or part.startswith(TEMP_PREFIX) or len(part.encode()) > 255
+            for part in parts
+        )
     )
-    if bad or len(key) > 1024 or _UNSPEAKABLE.search(key):
+    if bad:
         raise FieldInvalid("a path is names joined by single slashes", code="file_id_invalid")
     return parts
 

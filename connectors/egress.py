@@ -509,7 +509,7 @@ class Egress:
                     return _downloaded(reply, final, 0)
                 _raise_for_status(reply, final)
                 size = _copy(_selected(reply, span), out, wanted.max_bytes, wanted.on_bytes, final)
-        if span and not (wanted.allow_short and span.offset + size == _total_size(reply)):
+        if span and not (wanted.allow_short and size == _left_of(span, _total_size(reply))):
             _expect(size, span.length, final)
         return _downloaded(reply, final, size)
 
@@ -541,8 +541,20 @@ class Egress:
         defaults = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip"}
         request = requests.Request(method, url, headers={**defaults, **headers}, data=data)
         session = self._session()
+        prepared = session.prepare_request(request)
+        try:
+            return self._sent(session, prepared)
+        except requests.ConnectionError as error:
+            if method not in {"GET", "HEAD"} or not _closed_on_us(error):
+                raise
+            # Most likely a kept-alive connection that the server was just closing.
+            return self._sent(session, prepared)
+
+    def _sent(
+        self, session: requests.Session, prepared: requests.PreparedRequest
+    ) -> requests.Response:
         return session.send(
-            session.prepare_request(request),
+            prepared,
             stream=True,
             allow_redirects=False,
             verify=self._verify,
@@ -740,6 +752,11 @@ def _downloaded(reply: requests.Response, url: str, size: int) -> Downloaded:
     )
 
 
+def _left_of(span: ByteRange, total: int | None) -> int | None:
+    """How much of a range lies within a resource of this size."""
+    return None if total is None else max(0, min(span.length, total - span.offset))
+
+
 def _total_size(reply: requests.Response) -> int | None:
     """How large the whole resource is, where the answer says so."""
     told = reply.headers.get("Content-Range", "").strip()
@@ -779,6 +796,15 @@ def translate(error: Exception, url: str) -> CuttingRoomError:
         case requests.ConnectionError() if "IncompleteRead" not in str(error):
             return SourceUnavailable(f"{shown} could not be reached")
     return SourceUnavailable(f"{shown}: the answer broke off")
+
+
+def _closed_on_us(error: requests.ConnectionError) -> bool:
+    """Whether the peer hung up before it answered anything."""
+    inner = error.args[0] if error.args else None
+    reasons = getattr(inner, "args", ())
+    return isinstance(inner, urllib3.exceptions.ProtocolError) and any(
+        isinstance(reason, ConnectionError) for reason in reasons
+    )
 
 
 def ours_within(error: BaseException) -> CuttingRoomError | None:

@@ -176,13 +176,13 @@ class Folder:
     def abort(self, intent: Intent) -> None:
         """Remove the temporary file."""
         *parents, _ = key_parts(intent["key"])
-        with suppress(FileNotFoundError), self._folder(tuple(parents)) as folder:
+        with _writing(intent["key"]), _if_there(), self._folder(tuple(parents)) as folder:
             _unlink(folder, intent["temp"])
 
     def find(self, intent: Intent) -> Published | None:
         """The file under its name, if its bytes are those of the intent."""
         *parents, name = key_parts(intent["key"])
-        with suppress(FileNotFoundError), self._folder(tuple(parents)) as folder:
+        with _reading(intent["key"]), _if_there(), self._folder(tuple(parents)) as folder:
             if _holds(folder, name, intent):
                 return self._published(intent)
         return None
@@ -190,11 +190,7 @@ class Folder:
     def delete(self, key: str) -> None:
         """Remove a file."""
         *parents, name = key_parts(key)
-        with (
-            _writing(key),
-            suppress(FileNotFoundError),
-            self._folder(tuple(parents)) as folder,
-        ):
+        with _writing(key), _if_there(), self._folder(tuple(parents)) as folder:
             _unlink(folder, name)
 
     def janitor(self, live: Iterable[Intent], older_than_ms: int) -> int:
@@ -235,9 +231,11 @@ class Folder:
 
 @contextmanager
 def _opened(folder: int, name: str) -> Iterator[BufferedReader]:
-    with os.fdopen(os.open(name, _READ, dir_fd=folder), "rb") as source:
-        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-            raise FileNotFoundError(errno.ENOENT, "not a regular file")
+    fd = os.open(name, _READ, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file")
+    with os.fdopen(fd, "rb") as source:
         yield source
 
 
@@ -268,8 +266,20 @@ def _holds(folder: int, name: str, intent: Intent) -> bool:
                 return False
             digest = hashlib.file_digest(source, "sha256").hexdigest()
             return bool(digest == intent["sha256"])
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in _NOT_HERE:
+            return False
+        raise
+
+
+@contextmanager
+def _if_there() -> Iterator[None]:
+    """What is not there needs no undoing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_HERE:
+            raise
 
 
 def _unlink(folder: int, name: str) -> None:
@@ -320,7 +330,7 @@ def _entries(folder: int, base: tuple[str, ...], *, deep: bool) -> Iterator[Entr
 def _speakable(name: str) -> bool:
     try:
         return bool(key_parts(name))
-    except (FieldInvalid, UnicodeError):
+    except FieldInvalid:
         return False
 
 

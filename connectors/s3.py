@@ -490,8 +490,10 @@ class Bucket:
             Prefix=self._below(""),
             PaginationConfig={"MaxItems": MAX_LISTED},
         )
-        for page in pages:
-            yield from page.get("Uploads", ())
+        # Some servers answer that there is no such upload where there is none at all.
+        with _ignoring({"NoSuchUpload"}):
+            for page in pages:
+                yield from page.get("Uploads", ())
 
     def _keeps_conditions(self) -> bool:
         """Whether the destination refuses to overwrite when asked to; tried once a process."""

@@ -1,0 +1,173 @@
+"""The local connector: nothing outside the listed folder, whatever it is called."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from connectors.base import Query
+from connectors.local import Auth, Config, Folder, connect
+from connectors.publishing import artifact_of, publish_once
+from schemas.errors import (
+    AccessDenied,
+    CuttingRoomError,
+    DestinationRejected,
+    FieldInvalid,
+    SourceNotFound,
+)
+from schemas.settings import Settings
+from tests.connectors.peer import FILES, Peer, env_for
+
+
+@contextmanager
+def _folder_peer(tmp_path: Path) -> Iterator[Peer]:
+    root = tmp_path / "listed"
+    for name, data in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    yield Peer(config={"folder": str(root)}, settings=Settings(local_folders=(str(root),)))
+
+
+PEERS = {"a folder": _folder_peer}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "in.txt").write_text("inside")
+    (tmp_path / "out.txt").write_text("outside")
+    (root / "link.txt").symlink_to(tmp_path / "out.txt")
+    (root / "inner.txt").symlink_to("sub/in.txt")
+    (root / "up").symlink_to("..")
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "pipe")
+    return Folder(root)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "/etc/passwd",
+        "..",
+        "../out.txt",
+        "sub/../../out.txt",
+        "sub/../in.txt",
+        "sub/./in.txt",
+        "./sub/in.txt",
+        "sub//in.txt",
+        "sub/",
+        "sub/in.txt/",
+        "sub/in.txt/x",
+        "link.txt",
+        "inner.txt",
+        "up/out.txt",
+        "up/root/sub/in.txt",
+        "loop",
+        "pipe",
+        "sub",
+        "sub\\..\\..\\out.txt",
+        "sub/in.txt\0.mp4",
+        "sub/in.txt\n",
+        "x" * 300,
+        "a/" * 600 + "b",
+        ".cuttingroom-j1-0.part",
+        "none.txt",
+        "\ud800",
+    ],
+)
+def test_no_name_leads_out_of_the_folder(name: str, folder: Folder) -> None:
+    for read in (lambda: folder.stat(name), lambda: folder.read_range(name, 0, 10)):
+        with pytest.raises((FieldInvalid, SourceNotFound)):
+            read()
+
+
+@pytest.mark.parametrize("name", ["../out2.txt", "up/out2.txt", "/out2.txt", "link.txt", "sub"])
+def test_nothing_is_published_outside_or_over_something(
+    name: str, folder: Folder, tmp_path: Path
+) -> None:
+    source = tmp_path / "made.mp4"
+    source.write_bytes(b"made")
+    artifact = artifact_of(source, key=name, job_id="j1")
+
+    with pytest.raises((FieldInvalid, DestinationRejected)):
+        publish_once(
+            folder, artifact, earlier=None, remember=lambda _: None, check_fence=lambda: None
+        )
+
+    assert (tmp_path / "out.txt").read_text() == "outside"
+    assert not (tmp_path / "out2.txt").exists()
+    assert not list(tmp_path.rglob(".cuttingroom-*"))
+
+
+def test_devices_are_not_files() -> None:
+    with pytest.raises(SourceNotFound):
+        Folder(Path("/dev")).stat("zero")
+
+
+def test_links_and_devices_are_not_listed(folder: Folder) -> None:
+    page = folder.query(Query(text=""))
+
+    assert [entry.file_id for entry in page.items] == ["sub/in.txt", "sub"]
+
+
+def test_a_link_swapped_in_meanwhile_is_not_followed(folder: Folder, tmp_path: Path) -> None:
+    root, ended = tmp_path / "root", threading.Event()
+    (tmp_path / "in.txt").write_text("outside")
+
+    def swap() -> None:
+        while not ended.is_set():
+            (root / "sub").rename(root / "aside")
+            (root / "sub").symlink_to(tmp_path)
+            (root / "sub").unlink()
+            (root / "aside").rename(root / "sub")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    read = set()
+    try:
+        for _ in range(2000):
+            try:
+                read.add(folder.read_range("sub/in.txt", 0, 10))
+            except SourceNotFound:
+                read.add(b"inside")
+    finally:
+        ended.set()
+        swapping.join()
+
+    assert read == {b"inside"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        ("{root}/sub/..", FieldInvalid),
+        ("{root}/../other", FieldInvalid),
+        ("relative", FieldInvalid),
+        ("{root}other", AccessDenied),
+        ("/", AccessDenied),
+        ("/etc", AccessDenied),
+    ],
+)
+def test_only_listed_folders_are_opened(
+    wanted: str, error: type[CuttingRoomError], tmp_path: Path
+) -> None:
+    env = env_for(Settings(local_folders=(str(tmp_path),)))
+
+    with pytest.raises(error):
+        connect(Config(folder=wanted.format(root=tmp_path)), Auth(), env)
+
+
+def test_a_folder_below_a_listed_one_is_not_reached_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "away").symlink_to("/etc")
+    env = env_for(Settings(local_folders=(str(tmp_path),)))
+
+    with pytest.raises(SourceNotFound):
+        connect(Config(folder=f"{tmp_path}/away"), Auth(), env).stat("passwd")
