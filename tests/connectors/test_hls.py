@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,31 @@ from connectors.registry import Registry
 from schemas.errors import AccessDenied, CorruptMedia, SourceNotFound, SourceUnavailable, TooLarge
 from schemas.media import ByteRange
 from schemas.settings import Settings
-from tests.connectors.loopback import Loopback, loopback, reply
+from tests.connectors.loopback import Loopback, Request, loopback, reply
+from tests.connectors.peer import Peer
 from tests.fakes import FixedClock
 
 PLAYLIST = b"#EXTM3U\n#EXTINF:4,\na.ts\n"
+
+
+def _guarded(conn: Any, request: Request) -> None:
+    known = request.headers.get("authorization") == "Bearer a-token"
+    conn.sendall(reply(PLAYLIST) if known else reply(status="403 Forbidden"))
+
+
+@contextmanager
+def _origin_peer(tmp_path: Path) -> Iterator[Peer]:
+    with loopback() as server:
+        server.answers["/live.m3u8"] = _guarded
+        yield Peer(
+            config={"channels": [{"id": "one", "url": server.url("/live.m3u8")}]},
+            auth={"bearer": "a-token"},
+            bad_auth={"bearer": "another"},
+            channel="one",
+        )
+
+
+PEERS = {"an origin with a token": _origin_peer}
 
 
 @pytest.fixture
