@@ -15,7 +15,8 @@ _GRAMMAR = re.compile(
     re.ASCII | re.DOTALL,
 )
 _TIME = re.compile(r"(\d{1,16})(?:\.(\d{1,3}))?(ms|s)?", re.ASCII)
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+# Controls of both sets, line separators, the backslash, and halves of characters.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\\]")
 _MAX_LENGTH = 512
 SMALLEST_BARE_MS = 10**11
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from pydantic import model_validator
+from pydantic import StrictInt, field_validator, model_validator
 
 from schemas.base import Value, WireValue
 from schemas.errors import FieldInvalid
@@ -92,9 +92,15 @@ def parse_timerange(text: str) -> TimeRange:
 
 def time_range(start_ms: int, end_ms: int) -> TimeRange:
     """A range from two instants, refused with `range_invalid` where it does not run forward."""
-    if not 0 <= start_ms < end_ms <= MAX_EPOCH_MS:
+    if end_ms <= start_ms:
         raise FieldInvalid(
             f"range ends at {end_ms}, not after its start {start_ms}", code="range_invalid"
+        )
+    if start_ms < 0 or end_ms > MAX_EPOCH_MS:
+        raise FieldInvalid(
+            f"range {start_ms} to {end_ms} leaves 0 to {MAX_EPOCH_MS}, the epoch milliseconds "
+            "that are known",
+            code="range_invalid",
         )
     return TimeRange(start_ms=start_ms, end_ms=end_ms)
 
@@ -104,9 +110,16 @@ class RangeBody(WireValue):
 
     start: str | None = None
     end: str | None = None
-    start_ms: int | None = None
-    end_ms: int | None = None
+    start_ms: StrictInt | None = None
+    end_ms: StrictInt | None = None
     timerange: str | None = None
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _is_no_bare_number(cls, value: object) -> object:
+        if isinstance(value, int | float):
+            raise ValueError("a bare number has no unit: epoch milliseconds go in startMs/endMs")
+        return value
 
     def resolved(self) -> TimeRange:
         """The range meant, or `range_invalid` naming what is wrong."""
