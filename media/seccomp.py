@@ -49,6 +49,13 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "fork": (57, None),
     "vfork": (58, None),
     "execveat": (322, 281),
+    # names that lead elsewhere: whoever reads the workspace later must not follow one
+    "link": (86, None),
+    "linkat": (265, 37),
+    "symlink": (88, None),
+    "symlinkat": (266, 36),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
     # name spaces and mounts
     "mount": (165, 40),
     "umount2": (166, 39),

@@ -131,10 +131,10 @@ def attack(argument: Any, report: Report) -> Any:
         "ptrace": _tried(ptrace),
         "io_uring": _tried(io_uring),
         "symbolic link": _tried(lambda: Path("link").symlink_to("/etc/passwd")),
-        "hard link": _tried(lambda: Path("link").hardlink_to("/etc/passwd")),
+        "hard link": _tried(lambda: Path("hard").hardlink_to("/etc/passwd")),
         "pipe": _tried(lambda: os.mkfifo("pipe")),
         "device": _tried(lambda: os.mknod("device", 0o600 | 0o20000, os.makedev(1, 3))),
-        "root": _tried(lambda: os.setuid(0)) if os.getuid() else ["refused", 1],
+        "another user": _tried(lambda: os.setuid(12345)),
         "raise limit": _tried(lambda: resource.prlimit(owner, resource.RLIMIT_CORE, (0, 0))),
     }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -191,6 +193,47 @@ def test_without_a_jail_start_up_is_refused_unless_allowed(
     with pytest.raises(UnsupportedMedia, match="Landlock and seccomp"):
         ForkServer().start()
     assert require_jail(allow_unjailed=True) == bare
+
+
+WITHOUT_LANDLOCK = """
+import ctypes, errno, json, os, struct, sys
+from pathlib import Path
+from media import jail, seccomp
+ask, absent = (0x20, 0, 0, 0), (0x06, 0, 0, 0x50000 | errno.ENOSYS)
+rows = (ask, (0x15, 0, 1, 444), absent, (0x06, 0, 0, 0x7FFF0000))
+ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)
+seccomp.install(jail._prctl, b"".join(struct.pack("=HBBI", *row) for row in rows))
+from media.process import ForkServer
+from schemas.errors import UnsupportedMedia
+try:
+    ForkServer().start()
+except UnsupportedMedia:
+    print("refused")
+with ForkServer(preload=("tests.media.children",), allow_unjailed=True) as server:
+    within = jail.Jail(workspace=Path(sys.argv[1]))
+    def call(name, argument):
+        return server.call(f"tests.media.children:{name}", argument, jail=within, limit_s=60)
+    print(json.dumps([call("capabilities", None), call("attack", str(os.getpid()))]))
+"""
+
+
+@needs_a_jail
+def test_without_landlock_start_is_refused_and_what_is_allowed_keeps_the_other_walls(
+    tmp_path: Path,
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LANDLOCK, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).resolve().parents[2],
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        check=True,
+        timeout=60,
+    )
+
+    refused, answers = ran.stdout.decode().splitlines()
+    capabilities, attack = json.loads(answers)
+    assert (refused, capabilities) == ("refused", 0)
+    assert {name: answer[0] for name, answer in attack.items() if answer[0] != "refused"} == {}
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
