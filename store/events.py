@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import redis.asyncio
@@ -138,7 +138,7 @@ class AsyncEvents:
         *,
         job_id: str | None = None,
         heartbeat_s: float = 15.0,
-    ) -> AsyncIterator[Event | None]:
+    ) -> AsyncGenerator[Event | None, None]:
         """Every event from there on, for ever; None when nothing happened for a while.
 
         Raises NotFound where the job is not the tenant's, and StoreUnavailable where Redis goes.

@@ -8,14 +8,21 @@ take goes to a dead stream with a problem object; the entry's id is the idempote
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from schemas.base import Value
 from schemas.commands import CommandBase, parse_command
-from schemas.errors import CuttingRoomError, InvalidCommand, PermanentError, RetryableError
+from schemas.errors import (
+    CuttingRoomError,
+    InvalidCommand,
+    PermanentError,
+    RetryableError,
+    StoreUnavailable,
+)
 from store import keys
 from store.client import Store, translated
 from store.jobs import Jobs
@@ -47,6 +54,7 @@ class Envelope(Value):
         return self.type.removeprefix(TYPE_PREFIX)
 
 
+Entry = tuple[str, dict[str, str]]
 ToCommand = Callable[[str, Envelope], CommandBase]
 
 
@@ -121,6 +129,7 @@ class Inbox:
         self._jobs = jobs
         self._consumer = consumer
         self._to_command = to_command
+        self._opened: set[str] = set()
 
     def open(self, tenant_id: str) -> None:
         """Let the tenant's producers write; harmless when done twice."""
@@ -129,30 +138,67 @@ class Inbox:
         self._ensure_group(tenant_id)
 
     def _ensure_group(self, tenant_id: str) -> None:
-        groups = f"{keys.PREFIX}intake-open"
+        if tenant_id in self._opened:
+            return
+        stream = keys.intake(tenant_id)
         with translated():
-            if self._store.client.sismember(groups, tenant_id):
-                return
-            exists = self._store.client.exists(keys.intake(tenant_id))
-            known: Any = self._store.client.xinfo_groups(keys.intake(tenant_id)) if exists else []
+            exists = self._store.client.exists(stream)
+            known: Any = self._store.client.xinfo_groups(stream) if exists else []
             if GROUP not in {group["name"] for group in known}:
-                self._store.client.xgroup_create(
-                    keys.intake(tenant_id), GROUP, id="0", mkstream=True
-                )
-            self._store.client.sadd(groups, tenant_id)
+                self._store.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        self._opened.add(tenant_id)
 
     def take(self) -> Taken:
         """Accept what has come in for every tenant since the last time."""
+        with self._forgetful():
+            tenants = self._tenants()
+            if not tenants:
+                return Taken(0, 0)
+            wanted: Any = {keys.intake(tenant): ">" for tenant in tenants}
+            with translated():
+                answer: Any = self._store.client.xreadgroup(
+                    GROUP, self._consumer, wanted, count=BATCH
+                )
+            streams = dict(answer or {})
+            found = [self._take(t, streams.get(keys.intake(t), [])) for t in tenants]
+        return _total(found)
+
+    def recover(self) -> Taken:
+        """Accept what a keeper that is gone, or a full queue, left lying for half a minute."""
+        with self._forgetful():
+            found = [self._take(tenant, self._left(tenant)) for tenant in self._tenants()]
+        return _total(found)
+
+    def _tenants(self) -> list[str]:
         with translated():
             tenants: Any = self._store.client.smembers(keys.TENANTS)
-        totals = [self.take_of(tenant) for tenant in sorted(tenants)]
-        return Taken(sum(t.accepted for t in totals), sum(t.refused for t in totals))
+        for tenant in tenants:
+            self._ensure_group(tenant)
+        return sorted(tenants)
 
-    def take_of(self, tenant_id: str) -> Taken:
-        """Accept what has come in for one tenant, and what another keeper left lying."""
-        self._ensure_group(tenant_id)
+    @contextmanager
+    def _forgetful(self) -> Iterator[None]:
+        """After any failure every group is looked at anew: somebody may have deleted a stream."""
+        try:
+            yield
+        except StoreUnavailable:
+            self._opened.clear()
+            raise
+
+    def _left(self, tenant_id: str) -> list[Entry]:
+        with translated():
+            left: Any = self._store.client.xautoclaim(
+                keys.intake(tenant_id),
+                GROUP,
+                self._consumer,
+                min_idle_time=CLAIM_IDLE_MS,
+                count=BATCH,
+            )
+        return list(left[1])
+
+    def _take(self, tenant_id: str, entries: Sequence[Any]) -> Taken:
         stream, accepted, refused = keys.intake(tenant_id), 0, 0
-        for entry_id, fields in self._entries(stream):
+        for entry_id, fields in _flat(entries):
             try:
                 self._accept(tenant_id, entry_id, fields)
                 accepted += 1
@@ -165,17 +211,6 @@ class Inbox:
                 self._store.client.xack(stream, GROUP, entry_id)
                 self._store.client.xdel(stream, entry_id)
         return Taken(accepted, refused)
-
-    def _entries(self, stream: str) -> list[tuple[str, dict[str, str]]]:
-        with translated():
-            left: Any = self._store.client.xautoclaim(
-                stream, GROUP, self._consumer, min_idle_time=CLAIM_IDLE_MS, count=BATCH
-            )
-            fresh: Any = self._store.client.xreadgroup(
-                GROUP, self._consumer, {stream: ">"}, count=BATCH
-            )
-        streams = fresh.values() if isinstance(fresh, dict) else [e for _, e in fresh or []]
-        return [(i, f) for entries in (left[1], *streams) for i, f in entries if f]
 
     def _accept(self, tenant_id: str, entry_id: str, fields: dict[str, str]) -> None:
         command = self._to_command(tenant_id, envelope_of(fields))
@@ -200,3 +235,13 @@ class Inbox:
                 maxlen=DEAD_LENGTH,
                 approximate=True,
             )
+
+
+def _flat(entries: Sequence[Any]) -> list[Entry]:
+    # RESP3 wraps a stream's entries in one more list; a deleted entry has no fields.
+    nested = entries and isinstance(entries[0], list) and not isinstance(entries[0][0], str)
+    return [(i, fields) for i, fields in (entries[0] if nested else entries) if fields]
+
+
+def _total(found: Sequence[Taken]) -> Taken:
+    return Taken(sum(t.accepted for t in found), sum(t.refused for t in found))

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -85,7 +86,6 @@ def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> 
         ended = False
         try:
             result = _perform(work, run, runtime)
-            run.check()
             runtime.ledger.finish(lease, result)
             ended = True
             log.info("job succeeded")
@@ -134,21 +134,30 @@ class _Share:
 def _go_through(
     phase: Phase[Any, Any], command: Any, facts: Any, run: Run, runtime: Runtime, share: _Share
 ) -> Any:
+    reached = 0.0
+    run.enter(phase.stage, share.of(0))
     while True:
         run.check()
-        run.enter(phase.stage, share.of(0))
         try:
             facts = phase.gather(command, facts, run)
         except NotYetAvailable as error:
             _wait(error.retry_at_ms, run, runtime)
             continue
+        run.go_on()
         plan = phase.plan(command, facts)
-        outcomes = execute(plan, run, runtime.handlers, lambda f: run.report(share.of(f)))
+        reach = phase.reach(command, facts)
+        report = partial(_report_between, run, share, reached, reach)
+        outcomes = execute(plan, run, runtime.handlers, report)
+        reached = max(reached, reach)
         run.keep(phase.name, outcomes)
         again_at_ms = phase.more(command, facts)
         if again_at_ms is None:
             return facts
         _wait(again_at_ms, run, runtime)
+
+
+def _report_between(run: Run, share: _Share, low: float, high: float, fraction: float) -> None:
+    run.report(share.of(low + max(0.0, high - low) * fraction))
 
 
 def _wait(at_ms: int, run: Run, runtime: Runtime) -> None:

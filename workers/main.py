@@ -94,7 +94,7 @@ def work_folder(settings: Settings) -> Path:
 
 
 def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int) -> None:
-    told = _told_to_stop()
+    told = told_to_stop()
     metrics.share(metrics_folder(settings, queue), name)
     url = settings.redis_url.get_secret_value()
     store = Store.from_url(url)
@@ -114,7 +114,7 @@ def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int)
     slot.drain()
 
 
-def _told_to_stop() -> Callable[[], None]:
+def told_to_stop() -> Callable[[], None]:
     """A wait for SIGTERM or SIGINT that a handler may end safely at any moment."""
     reader, writer = os.pipe()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -127,7 +127,7 @@ def _told_to_stop() -> Callable[[], None]:
 
 
 def _serve_metrics(settings: Settings, queue: str, port: int) -> None:
-    told = _told_to_stop()
+    told = told_to_stop()
     metrics.serve(metrics_folder(settings, queue), port, settings.host)
     told()
 

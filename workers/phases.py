@@ -22,7 +22,7 @@ class Handler(Protocol):
     """
 
     def __call__(
-        self, steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
+        self, steps: tuple[Step, ...], run: Run, report: Callable[[float], None], /
     ) -> Sequence[object]:
         """Do the steps."""
 
@@ -36,6 +36,7 @@ class Phase(Generic[C, F]):
 
     `gather` may raise NotYetAvailable, and is called again at its time. `more` answers, once the
     plan is carried out, when the whole phase should be gone through again (epoch ms), or None.
+    `reach` answers how much of such a phase (0..1) is done once the plan at hand is.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Phase(Generic[C, F]):
     gather: Callable[[C, F, Run], F]
     plan: Callable[[C, F], Plan]
     more: Callable[[C, F], int | None] = lambda _command, _facts: None
+    reach: Callable[[C, F], float] = lambda _command, _facts: 1.0
 
 
 @dataclass(frozen=True)

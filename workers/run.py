@@ -69,6 +69,7 @@ class Run:
         self._outcomes: dict[str, tuple[object, ...]] = {}
         self._began: float | None = None
         self._reported = float("-inf")
+        self._waiting = False
 
     def stopping(self) -> bool:
         """Whether the work should stop; never raises."""
@@ -92,7 +93,14 @@ class Run:
     def wait_for_media(self, at_ms: int) -> None:
         """Wait in place, with the lease, for media that is nearly there."""
         self._ledger.waiting(self.lease, at_ms, release=False)
+        self._waiting = True
         self.wait_until(at_ms)
+
+    def go_on(self) -> None:
+        """Say that the job runs again, where it had been waiting."""
+        if self._waiting:
+            self._waiting = False
+            self.report(None, at_once=True)
 
     def enter(self, stage: Stage, done: float | None) -> None:
         """Begin a stage; progress stays unknown until something is done."""

@@ -80,9 +80,11 @@ class Slot:
 
 
 def every(interval_s: float, act: Callable[[], object], stop: threading.Event) -> None:
-    """Act at an interval until told to stop; Redis being away only skips a turn."""
+    """Act at an interval until told to stop; a failure only skips a turn."""
     while not stop.wait(interval_s):
         try:
             act()
         except StoreUnavailable as error:
             log.warning("skipped a turn", act=act.__qualname__, reason=error.message)
+        except Exception as error:  # a chore that ended would end unseen
+            log.error("skipped a turn", act=act.__qualname__, exc_info=error)

@@ -1,0 +1,179 @@
+"""The keeper: puts back what lapsed, rings lost bells, takes the intake in, tells the numbers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipelines.registry import queues as all_queues
+from schemas.errors import StoreUnavailable
+from schemas.settings import Settings
+from store.client import Store
+from store.inbox import Inbox
+from store.jobs import Jobs
+from store.leases import Leases
+from store.queues import Queues
+from workers import logs
+from workers.main import told_to_stop, work_folder
+from workers.slot import every
+from workers.workspace import forget_older
+
+REAP_S = 1.0
+SWEEP_S = 10.0
+INTAKE_S = 0.25
+RECOVER_S = 30.0
+JANITOR_S = 60.0
+KEEP_JOBS_MS = 30 * 24 * 3600 * 1000
+KEEP_WORKSPACES_S = 24 * 3600
+log = structlog.get_logger(__name__)
+
+
+class Chore(NamedTuple):
+    """Something done at an interval."""
+
+    name: str
+    interval_s: float
+    act: Callable[[], object]
+
+
+class LedgerCollector(Collector):
+    """What Redis knows of all jobs, right across every process and restart."""
+
+    def __init__(self, queues: Queues, names: Sequence[str]) -> None:
+        self._queues = queues
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families; none but `cuttingroom_redis_up` while Redis is away."""
+        up = GaugeMetricFamily("cuttingroom_redis_up", "Whether Redis answers.")
+        try:
+            families = [*self._counters(), *self._gauges()]
+        except StoreUnavailable:
+            families = []
+        up.add_metric([], 1.0 if families else 0.0)
+        yield up
+        yield from families
+
+    def _counters(self) -> list[Metric]:
+        texts = {
+            "accepted": "Jobs accepted.",
+            "finished": "Jobs ended, by outcome.",
+            "retried": "Attempts that will be made again.",
+            "lapsed": "Leases whose worker was gone.",
+        }
+        families = {
+            name: CounterMetricFamily(
+                f"cuttingroom_jobs_{name}",
+                text,
+                labels=["kind", "outcome"] if name == "finished" else ["kind"],
+            )
+            for name, text in texts.items()
+        }
+        for (name, *labels), number in self._queues.counts().items():
+            if name in families:
+                families[name].add_metric(labels, number)
+        return list(families.values())
+
+    def _gauges(self) -> list[Metric]:
+        depth = GaugeMetricFamily("cuttingroom_queue_depth", "Jobs queued.", labels=["queue"])
+        age = GaugeMetricFamily(
+            "cuttingroom_queue_oldest_age_seconds", "Age of the oldest one.", labels=["queue"]
+        )
+        for name in self._names:
+            stats = self._queues.stats(name)
+            depth.add_metric([name], stats.depth)
+            age.add_metric([name], stats.oldest_age_ms / 1000)
+        return [depth, age]
+
+
+class Keeper:
+    """All chores, each in its own time."""
+
+    def __init__(self, chores: Sequence[Chore]) -> None:
+        self._chores = tuple(chores)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin every chore; a slow one delays no other."""
+        for chore in self._chores:
+            thread = threading.Thread(
+                target=every,
+                args=(chore.interval_s, chore.act, self._stop),
+                name=chore.name,
+                daemon=True,
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, timeout_s: float = 4.0) -> None:
+        """End every chore."""
+        self._stop.set()
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tuple[Chore, ...]:
+    """Every chore of a keeper; `extra` are those of other parts (webhooks, projector)."""
+    jobs = Jobs(store, queue_cap=settings.queue_cap)
+    inbox = Inbox(store, jobs, consumer=f"{socket.gethostname()}-{os.getpid()}")
+    return (
+        Chore("reap", REAP_S, Leases(store).reap),
+        Chore("sweep", SWEEP_S, lambda: sweep(Queues(store))),
+        Chore("intake", INTAKE_S, inbox.take),
+        Chore("intake again", RECOVER_S, inbox.recover),
+        Chore("forget", JANITOR_S, lambda: jobs.forget(KEEP_JOBS_MS)),
+        Chore("workspaces", JANITOR_S, lambda: tidy(work_folder(settings))),
+        *extra,
+    )
+
+
+def sweep(queues: Queues) -> int:
+    """Ring again in every queue for what waits in silence."""
+    return sum(queues.sweep(name) for name in all_queues())
+
+
+def tidy(folder: Path) -> int:
+    """Remove the workspaces nobody came back for."""
+    return forget_older(folder, time.time() - KEEP_WORKSPACES_S) if folder.exists() else 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Keep until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m workers.keeper", description=__doc__)
+    parser.add_argument("--metrics-port", type=int, help="answer /metrics there")
+    given = parser.parse_args(argv)
+    settings = Settings.from_env(os.environ)
+    logs.set_up(settings.log_level)
+    keep(settings, given.metrics_port)
+
+
+def keep(settings: Settings, metrics_port: int | None = None) -> None:
+    """Run the chores until SIGTERM or SIGINT."""
+    told = told_to_stop()
+    store = Store.from_url(settings.redis_url.get_secret_value())
+    keeper = Keeper(chores(settings, store))
+    keeper.start()
+    if metrics_port is not None:
+        registry = CollectorRegistry()
+        registry.register(LedgerCollector(Queues(store), all_queues()))
+        start_http_server(metrics_port, settings.host, registry)
+    log.info("keeper started")
+    told()
+    keeper.stop()
+
+
+if __name__ == "__main__":
+    main()
