@@ -469,7 +469,10 @@ class _Child:
             pass
 
     def _read_control(self) -> None:
-        data = self._control.recv(4096)
+        try:
+            data = self._control.recv(4096)
+        except ConnectionError:
+            data = b""
         if not data:
             self._selector.unregister(self._control)
             self._gone = True

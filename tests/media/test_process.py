@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -209,6 +209,29 @@ def test_the_server_comes_back_after_it_was_killed(workspace: Workspace) -> None
 
         assert server.call(f"{CHILDREN}:echo", 2, jail=workspace.jail(), limit_s=30) == 2
         assert server.pid != first
+
+
+def test_work_under_a_server_that_is_killed_ends_as_stalled_and_the_child_with_it(
+    workspace: Workspace,
+) -> None:
+    pids: list[int] = []
+    with ForkServer(preload=(CHILDREN,)) as server:
+
+        def kill(progress: Mapping[str, object]) -> None:
+            pids.append(int(str(progress["pid"])))
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGKILL)
+
+        with pytest.raises(Stalled):
+            server.call(
+                f"{CHILDREN}:tick_for_ever",
+                None,
+                jail=workspace.jail(),
+                limit_s=60,
+                on_progress=kill,
+            )
+
+    assert eventually(lambda: all(gone(pid) for pid in pids))
 
 
 def test_several_threads_share_a_server(server: ForkServer, workspace: Workspace) -> None:
