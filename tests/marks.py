@@ -89,28 +89,36 @@ def picture(width: int, height: int, number: int, *, interlaced: bool = False) -
     return planes
 
 
-def _field_bits(lines: Array) -> Array | None:
+def _field_bits(lines: Array, height: float) -> Array | None:
     """The bits of one field's lines, or None where the contrast is gone."""
-    height, width = lines.shape
+    width = lines.shape[1]
     band = height / _BANDS
     rows = [
         lines[int(band * (r + 0.25)) : max(int(band * (r + 0.75)), int(band * (r + 0.25)) + 1)]
         for r in (0, 1)
     ]
     difference = rows[0].mean(axis=0) - rows[1].mean(axis=0)
-    cell = width / CELLS
-    centres = [
-        difference[int(cell * (i + 0.3)) : max(int(cell * (i + 0.7)), int(cell * (i + 0.3)) + 1)]
-        for i in range(CELLS)
-    ]
-    means = np.array([part.mean() for part in centres])
+    means = difference @ _centres(width)
     return (means > 0).astype(np.uint8) if np.abs(means).min() >= _MIN_CONTRAST else None
+
+
+@lru_cache(maxsize=8)
+def _centres(width: int) -> Array:
+    """Weights that average the middle of each cell."""
+    cell = width / CELLS
+    weights = np.zeros((width, CELLS), dtype=np.float32)
+    for index in range(CELLS):
+        low = int(cell * (index + 0.3))
+        high = max(int(cell * (index + 0.7)), low + 1)
+        weights[low:high, index] = 1 / (high - low)
+    return weights
 
 
 def read_fields(luma: Array) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """What each field's lines say: (number, field) or None; luma scaled to 8 bits."""
-    values = luma.astype(np.float32)
-    top, bottom = _field_bits(values[0::2]), _field_bits(values[1::2])
+    values = luma[: luma.shape[0] * 3 // _BANDS]
+    values = values.astype(np.float32)
+    top, bottom = (_field_bits(values[f::2], luma.shape[0] / 2) for f in (0, 1))
     return (
         None if top is None else decoded(top),
         None if bottom is None else decoded(bottom),

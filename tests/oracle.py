@@ -266,8 +266,14 @@ def _presented(
 
 
 def inspect(path: Path | str, *, keep_luma: bool = False) -> Seen:
-    """Decode the first picture track with and without its edit list."""
+    """Decode the first picture track and lay it on the presentation timeline."""
     path = Path(path)
+    stat = path.stat()
+    return _inspected(path, stat.st_mtime_ns, stat.st_size, keep_luma)
+
+
+@lru_cache(maxsize=16)
+def _inspected(path: Path, _mtime_ns: int, _size: int, keep_luma: bool) -> Seen:
     edits, movie, track = _timeline(path, "vide", 0)
     shown: list[FrameSeen] = []
     hidden: list[FrameSeen] = []
