@@ -30,9 +30,7 @@ def _plan(command: ClipFromStream, steps: int) -> Plan:
     return Plan(steps=tuple(named))
 
 
-def _slowly(
-    steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
-) -> Sequence[object]:
+def _slowly(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> Sequence[object]:
     outputs: Path = run.world
     clip = ClipFromStream.model_validate_json(run.lease.command).clip_id
     (outputs / f"{clip}.started").open("a").write(f"{run.lease.fence} {os.getpid()}\n")
