@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from media.process import (
+    DEFAULT_PRELOAD,
     ForkServer,
     redacted,
     shared,
@@ -232,6 +234,20 @@ def test_work_under_a_server_that_is_killed_ends_as_stalled_and_the_child_with_i
             )
 
     assert eventually(lambda: all(gone(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("module", DEFAULT_PRELOAD)
+def test_what_is_to_be_warm_can_be_imported(module: str) -> None:
+    assert importlib.import_module(module)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_server_has_one_thread_so_its_forks_are_whole(
+    server: ForkServer, workspace: Workspace
+) -> None:
+    server.call(f"{CHILDREN}:echo", 1, jail=workspace.jail(), limit_s=60)
+
+    assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
 
 
 def test_several_threads_share_a_server(server: ForkServer, workspace: Workspace) -> None:
