@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, ParamSpec, TypeVar
 
+import anyio
 import anyio.to_thread
 from fastapi import Depends
 from starlette.requests import Request
@@ -32,6 +33,7 @@ from store.limits import RateLimits
 KEY_CACHE_MS = 5_000
 CONNECTOR_CACHE_MS = 2_000
 _CACHED = 4_096
+_PROBES = 8
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class Gateway:
     uses: Cache[int] = field(init=False)
     rates: RateLimits = field(default_factory=RateLimits.in_memory)
     streams: Counter[str] = field(default_factory=Counter)
+    # What waits for other people's systems never takes the threads that answer requests.
+    probes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _PROBES))
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -152,6 +152,14 @@ def _retry_after_s(error: errors.CuttingRoomError) -> int:
     return _RETRY_AFTER_S
 
 
+def _found(error: errors.CuttingRoomError) -> tuple[FieldProblem, ...]:
+    """A connector's config and auth are judged by its type, which names the field by its path."""
+    if error.error_code != "connector_config_invalid":
+        return ()
+    place, _, message = error.message.partition(": ")
+    return (FieldProblem(pointer=f"/{place}", message=message),)
+
+
 def _held(error: errors.CuttingRoomError) -> dict[str, int] | None:
     if isinstance(error, errors.OutsideWindow) and error.held is not None:
         return {"startMs": error.held[0], "endMs": error.held[1]}

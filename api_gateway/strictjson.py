@@ -52,7 +52,7 @@ def _bounded_int(digits: str) -> int:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [child for one in level for child in _children(one)]
         if not level:
             return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+import anyio.to_thread
+from fastapi import APIRouter, Body, Query
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,13 +22,15 @@ from catalog.engine import Transaction
 from connectors.registry import ConnectorType
 from connectors.sealing import masked, merged
 from schemas.base import WireValue
-from schemas.connectors import Capability, Connector
+from schemas.connectors import Capability, Connector, ConnectorRef
+from schemas.errors import CuttingRoomError
 from schemas.jobs import State
 from schemas.times import rfc3339
 from store.listing import JobFilter
 
 connectors: APIRouter = router("connectors")
 _KIND = "connectors"
+_CHECK_TIMEOUT_S = 10.0
 _UNFINISHED: tuple[State, ...] = ("running", "waiting", "queued")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -241,6 +245,72 @@ async def delete_connector(
     await in_thread(delete)
     deps.connectors.drop(caller.tenant_id, connector_id)
     return Response(status_code=204)
+
+
+class AuthCheckBody(WireValue):
+    """Credentials to try instead of those that are kept; nothing is stored."""
+
+    auth: dict[str, Any] | None = None
+
+
+class AuthCheckView(WireValue):
+    """Whether the credentials work; `code` and `detail` say what is wrong where they do not."""
+
+    valid: bool
+    code: str
+    detail: str
+    latency_ms: int
+    capabilities: tuple[Capability, ...]
+
+
+@connectors.post(
+    "/v1/connectors/{id}/auth-check",
+    operation_id="checkConnectorAuth",
+    summary="Try a connector's credentials; not valid is an answer, not an error",
+    response_model=AuthCheckView,
+    **operation("connectors", 400, 404, 413, 415, 422, 504, example={"auth": {}}),
+)
+async def check_connector_auth(
+    deps: Deps,
+    caller: Caller,
+    connector_id: Id,
+    body: Annotated[AuthCheckBody | None, Body()] = None,
+    _: IdempotencyKey = None,
+) -> Response:
+    """Asks the system itself, within ten seconds."""
+    held = await in_thread(_read, deps, caller.tenant_id, connector_id)
+    kind = deps.registry.get(held.type)
+    ref = held.ref
+    if body is not None and body.auth is not None:
+        auth = kind.parse_auth(merged(kind.auth, _opened(deps, held), body.auth))
+        sealed = deps.sealer.seal_auth(held.tenant_id, held.id, auth)
+        ref = ref.model_copy(update={"sealed_auth": sealed})
+    checked = await _tried(deps, ref, kind)
+    return Response(checked.model_dump_json(by_alias=True), media_type="application/json")
+
+
+async def _tried(deps: Gateway, ref: ConnectorRef, kind: ConnectorType) -> AuthCheckView:
+    started = deps.clock()
+    code, detail = "ok", "the credentials work"
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            await anyio.to_thread.run_sync(
+                lambda: deps.registry.open(ref, deps.sealer, deps.env).check(),
+                abandon_on_cancel=True,
+                limiter=deps.probes,
+            )
+    except TimeoutError:
+        message = f"the system did not answer within {_CHECK_TIMEOUT_S:.0f} s"
+        raise Problem(504, message, code="timed_out") from None
+    except CuttingRoomError as error:
+        code, detail = error.error_code, error.message
+    return AuthCheckView(
+        valid=code == "ok",
+        code=code,
+        detail=detail,
+        latency_ms=max(0, deps.clock() - started),
+        capabilities=tuple(sorted(kind.capabilities)),
+    )
 
 
 async def known_connector(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:

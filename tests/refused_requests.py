@@ -1,0 +1,359 @@
+"""Requests that are refused, each with its status and code: data for the tests and the docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+C = "{connector}"
+_RANGE = "ch1/2022/02/04/range-"
+_GOOD = f"{_RANGE}1643957046-1643957106-clip-goal"
+_CLIP = f"/v1/connectors/{C}/files/{{file}}/clip"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A request and what it must be answered. `{connector}` and `{job}` are filled in."""
+
+    what: str
+    method: str
+    path: str
+    status: int
+    code: str
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    credential: str | None = "good"
+
+
+def _clip(what: str, file_id: str, code: str, status: int = 422) -> Refused:
+    path = _CLIP.replace("{file}", file_id)
+    return Refused(what, "POST", path, status, code, b"{}")
+
+
+def _body(what: str, body: bytes, status: int, code: str) -> Refused:
+    return Refused(what, "POST", "/v1/connectors", status, code, body)
+
+
+def _clip_body(what: str, body: bytes, status: int, code: str) -> Refused:
+    path = _CLIP.replace("{file}", _GOOD.replace("/", "%2F"))
+    return Refused(what, "POST", path, status, code, body)
+
+
+def _deep(levels: int) -> bytes:
+    return b'{"config":' + b"[" * levels + b"]" * levels + b"}"
+
+
+def _hls(rest: str) -> bytes:
+    return (
+        '{"type":"hls","name":"n","config":{"url":"http://127.0.0.1:9/a.m3u8"}' + rest + "}"
+    ).encode()
+
+
+FILE_IDS = (
+    _clip("no clip address at all", "movie.mp4", "file_id_invalid"),
+    _clip("a folder and a file", "a%2Fb", "file_id_invalid"),
+    _clip("two dots", "..%2F..%2Fetc%2Fpasswd", "file_id_invalid"),
+    _clip("two dots before a channel", f"..%2F{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip("one dot", f".%2F{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip("an empty segment", f"ch1%2F%2F{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip("an empty segment, literally", f"ch1//{_GOOD}", "file_id_invalid"),
+    _clip("encoded twice", _GOOD.replace("/", "%252F"), "file_id_invalid"),
+    _clip("a control character", f"ch%00{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip("a separator of ours", f"ch%1F{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip("a line feed", f"{_GOOD.replace('/', '%2F')}%0A", "file_id_invalid"),
+    _clip("a backslash", f"ch%5C{_GOOD.replace('/', '%2F')}", "file_id_invalid"),
+    _clip(
+        "longer than 512 characters",
+        f"{'c' * 600}%2F{_GOOD.replace('/', '%2F')}",
+        "file_id_invalid",
+    ),
+    _clip(
+        "a clip id of 65 characters",
+        f"{_RANGE}1643957046-1643957106-clip-{'x' * 65}",
+        "file_id_invalid",
+    ),
+    _clip("a clip id with a dot", f"{_RANGE}1643957046-1643957106-clip-a.b", "file_id_invalid"),
+    _clip("no clip id", f"{_RANGE}1643957046-1643957106-", "file_id_invalid"),
+    _clip("no end", f"{_RANGE}1643957046-clip-goal", "file_id_invalid"),
+    _clip("times that are words", f"{_RANGE}now-later-clip-goal", "file_id_invalid"),
+    _clip(
+        "a time of 17 digits",
+        f"{_RANGE}16439570460000000-16439571060000000-clip-goal",
+        "file_id_invalid",
+    ),
+    _clip(
+        "digits of another script",
+        f"{_RANGE}%D9%A1643957046-1643957106-clip-goal",
+        "file_id_invalid",
+    ),
+    _clip(
+        "neither seconds nor milliseconds",
+        f"{_RANGE}164395704600000-164395710600000-clip-goal",
+        "timestamp_unit",
+    ),
+    _clip("seconds and milliseconds", f"{_RANGE}1643957046-1643957106000-clip-goal", "mixed_units"),
+    _clip("s and ms", f"{_RANGE}1643957046s-1643957106000ms-clip-goal", "mixed_units"),
+    _clip("an end before the start", f"{_RANGE}1643957106-1643957046-clip-goal", "range_invalid"),
+    _clip("an empty range", f"{_RANGE}1643957046-1643957046-clip-goal", "range_invalid"),
+    _clip("another day", "ch1/2022/02/07/range-1643957046-1643957106-clip-goal", "date_mismatch"),
+    _clip(
+        "a month that is none",
+        "ch1/2022/13/04/range-1643957046-1643957106-clip-goal",
+        "date_mismatch",
+    ),
+    _clip("longer than a clip may be", f"{_RANGE}1643932800-1643957106-clip-goal", "too_long"),
+    _clip(
+        "more than a day ahead",
+        "ch1/2022/02/06/range-1644130000-1644130060-clip-goal",
+        "too_far_ahead",
+    ),
+    _clip("not UTF-8 once decoded", "ch%FF%2F2022", "malformed", 400),
+    Refused(
+        "a traversal in the fileId parameter",
+        "POST",
+        f"/v1/connectors/{C}/files/-/clip?fileId=..%2F..%2Fetc",
+        422,
+        "file_id_invalid",
+        b"{}",
+    ),
+)
+BODIES = (
+    _body("no JSON", b"{", 400, "malformed"),
+    _body("words", b"hello", 400, "malformed"),
+    _body("two values", b"{} {}", 400, "malformed"),
+    _body("a key twice", b'{"type":"hls","type":"s3"}', 400, "malformed"),
+    _body("a key twice, deep", b'{"config":{"a":{"b":1,"b":2}}}', 400, "malformed"),
+    _body("NaN", b'{"config":{"a":NaN}}', 400, "malformed"),
+    _body("Infinity", b'{"config":{"a":-Infinity}}', 400, "malformed"),
+    _body("nested 40 deep", _deep(40), 400, "malformed"),
+    _body("nested 50,000 deep", _deep(50_000), 400, "malformed"),
+    _body("a number of 5,000 digits", b'{"config":{"a":' + b"9" * 5000 + b"}}", 400, "malformed"),
+    _body("not UTF-8", b'{"name":"\xff"}', 400, "malformed"),
+    _body("UTF-16", '{"name":"x"}'.encode("utf-16"), 400, "malformed"),
+    _body("over 256 KiB", b'{"name":"' + b"x" * 300_000 + b'"}', 413, "too_large"),
+    _body("a list", b"[]", 422, "invalid"),
+    _body("nothing", b"", 422, "invalid"),
+    _body("a null", b"null", 422, "invalid"),
+    _body("no name", b'{"type":"hls"}', 422, "invalid"),
+    _body("an empty name", b'{"type":"hls","name":""}', 422, "invalid"),
+    _body(
+        "a name of 300 characters", b'{"type":"hls","name":"' + b"n" * 300 + b'"}', 422, "invalid"
+    ),
+    _body("a line feed in the name", b'{"type":"hls","name":"a\\nb"}', 422, "invalid"),
+    _body("a lone surrogate in the name", b'{"type":"hls","name":"\\ud800"}', 422, "invalid"),
+    _body("a field nobody knows", _hls(',"tenantId":"t"'), 422, "invalid"),
+    _body("a type nobody knows", b'{"type":"ftp9","name":"n"}', 422, "connector_type_unknown"),
+    _body(
+        "a config field nobody knows",
+        _hls(',"auth":{"nonsense":1}'),
+        422,
+        "connector_config_invalid",
+    ),
+    _body(
+        "a config without its URL",
+        b'{"type":"hls","name":"n","config":{}}',
+        422,
+        "connector_config_invalid",
+    ),
+    _body(
+        "a file as a stream",
+        b'{"type":"hls","name":"n","config":{"url":"file:///etc/passwd"}}',
+        422,
+        "connector_config_invalid",
+    ),
+    _clip_body("a mode that is none", b'{"mode":"fast"}', 422, "invalid"),
+    _clip_body("a gap policy that is none", b'{"gaps":"ignore"}', 422, "invalid"),
+    _clip_body("a future policy that is none", b'{"onFuture":"guess"}', 422, "invalid"),
+    _clip_body("metadata that is no object", b'{"metadata":[1]}', 422, "invalid"),
+    _clip_body("metadata of numbers", b'{"metadata":{"a":1}}', 422, "invalid"),
+    _clip_body(
+        "metadata over 64 KiB", b'{"metadata":{"a":"' + b"x" * 70_000 + b'"}}', 422, "invalid"
+    ),
+    _clip_body("metadata with a lone surrogate", b'{"metadata":{"a":"\\udfff"}}', 422, "invalid"),
+    Refused(
+        "a form",
+        "POST",
+        "/v1/connectors",
+        415,
+        "unsupported_media_type",
+        b"type=hls",
+        {"Content-Type": "application/x-www-form-urlencoded"},
+    ),
+    Refused(
+        "JSON called text",
+        "POST",
+        "/v1/connectors",
+        415,
+        "unsupported_media_type",
+        b"{}",
+        {"Content-Type": "text/plain"},
+    ),
+    Refused(
+        "a compressed body",
+        "POST",
+        "/v1/connectors",
+        415,
+        "unsupported_media_type",
+        b"\x1f\x8b",
+        {"Content-Encoding": "gzip"},
+    ),
+    Refused(
+        "a body where none is taken", "POST", "/v1/jobs/{job}/cancel", 422, "invalid", b'{"a":1}'
+    ),
+    Refused(
+        "an expiry that has passed",
+        "POST",
+        "/v1/api-keys",
+        422,
+        "invalid",
+        b'{"name":"k","expiresAt":"2001-01-01T00:00:00Z"}',
+    ),
+    Refused(
+        "an expiry that is a number",
+        "POST",
+        "/v1/api-keys",
+        422,
+        "invalid",
+        b'{"name":"k","expiresAt":"1643957046"}',
+    ),
+    Refused(
+        "a scope that is none",
+        "POST",
+        "/v1/api-keys",
+        422,
+        "invalid",
+        b'{"name":"k","scopes":["root"]}',
+    ),
+    Refused("no scope at all", "POST", "/v1/api-keys", 422, "invalid", b'{"name":"k","scopes":[]}'),
+)
+QUERIES = (
+    Refused("a parameter nobody knows", "GET", "/v1/jobs?sort=up", 422, "query_invalid"),
+    Refused("a parameter twice", "GET", "/v1/jobs?limit=1&limit=2", 422, "query_invalid"),
+    Refused("a parameter on a plain GET", "GET", f"/v1/connectors/{C}?x=1", 422, "query_invalid"),
+    Refused("a limit of nothing", "GET", "/v1/jobs?limit=0", 422, "invalid"),
+    Refused("a limit of a million", "GET", "/v1/jobs?limit=1000000", 422, "invalid"),
+    Refused("a limit in words", "GET", "/v1/connectors?limit=ten", 422, "invalid"),
+    Refused("a state that is none", "GET", "/v1/jobs?state=done", 422, "invalid"),
+    Refused("a kind that is none", "GET", "/v1/jobs?kind=movie", 422, "invalid"),
+    Refused("a capability that is none", "GET", "/v1/connectors?capability=fly", 422, "invalid"),
+    Refused("a time that is a number", "GET", "/v1/jobs?from=1643957046", 422, "query_invalid"),
+    Refused(
+        "a time without an offset", "GET", "/v1/jobs?to=2022-02-04T06:44:06", 422, "query_invalid"
+    ),
+    Refused("a cursor nobody gave", "GET", "/v1/jobs?cursor=abc", 422, "cursor_invalid"),
+    Refused(
+        "a cursor that is no base64",
+        "GET",
+        "/v1/connectors?cursor=%C3%A9%21",
+        422,
+        "cursor_invalid",
+    ),
+    Refused("an event id that is none", "GET", "/v1/events?after=yesterday", 422, "cursor_invalid"),
+    Refused(
+        "a Last-Event-ID that is none",
+        "GET",
+        "/v1/events",
+        422,
+        "cursor_invalid",
+        headers={"Last-Event-ID": "x", "Accept": "text/event-stream"},
+    ),
+    Refused(
+        "an Idempotency-Key of 300 characters",
+        "POST",
+        "/v1/jobs/{job}/cancel",
+        422,
+        "invalid",
+        headers={"Idempotency-Key": "k" * 300},
+    ),
+)
+CREDENTIALS = (
+    Refused("no credential", "GET", "/v1/jobs", 401, "unauthenticated", credential=None),
+    Refused("a mistyped key", "GET", "/v1/jobs", 401, "unauthenticated", credential="mistyped"),
+    Refused("an unknown key", "GET", "/v1/jobs", 401, "unauthenticated", credential="unknown"),
+    Refused("a disabled key", "GET", "/v1/jobs", 401, "unauthenticated", credential="disabled"),
+    Refused("an expired key", "GET", "/v1/jobs", 401, "unauthenticated", credential="expired"),
+    Refused(
+        "a bearer token",
+        "GET",
+        "/v1/jobs",
+        401,
+        "unauthenticated",
+        headers={"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."},
+        credential=None,
+    ),
+    Refused(
+        "no credential and a malformed body",
+        "POST",
+        "/v1/connectors",
+        401,
+        "unauthenticated",
+        b"{",
+        credential=None,
+    ),
+    Refused(
+        "a key that may only read",
+        "POST",
+        "/v1/connectors",
+        403,
+        "forbidden",
+        b"{}",
+        credential="read",
+    ),
+)
+PLACES = (
+    Refused("no such path", "GET", "/v1/nothing", 404, "not_found"),
+    Refused("a path with a slash too many", "GET", "/v1/jobs/", 404, "not_found"),
+    Refused("a method too many", "DELETE", "/v1/jobs", 405, "method_not_allowed"),
+    Refused("an unknown connector", "GET", "/v1/connectors/con_nothing", 404, "not_found"),
+    Refused("a connector id with a slash", "GET", "/v1/connectors/a%2Fb", 404, "not_found"),
+    Refused("an unknown job", "GET", "/v1/jobs/job_nothing", 404, "not_found"),
+    Refused("a job id that is another key", "GET", "/v1/jobs/x%3Aevents", 404, "not_found"),
+    Refused("an unknown API key", "PATCH", "/v1/api-keys/key_nothing", 404, "not_found", b"{}"),
+    Refused(
+        "a clip of an unknown connector",
+        "POST",
+        f"/v1/connectors/con_x/files/{_GOOD}/clip",
+        404,
+        "not_found",
+        b"{}",
+    ),
+    Refused(
+        "a clip nobody asked for",
+        "GET",
+        _CLIP.replace("{file}", _GOOD.replace("/", "%2F")),
+        404,
+        "not_found",
+    ),
+    Refused(
+        "a retry of a job that did not fail", "POST", "/v1/jobs/{job}/retry", 409, "job_not_failed"
+    ),
+    Refused(
+        "a cancel of a job that has ended", "POST", "/v1/jobs/{ended}/cancel", 409, "job_finished"
+    ),
+    Refused(
+        "a name that is taken",
+        "POST",
+        "/v1/connectors",
+        409,
+        "name_taken",
+        _hls("").replace(b'"n"', b'"News"'),
+    ),
+    Refused(
+        "a clip of a store without live channels",
+        "POST",
+        f"/v1/connectors/{{files}}/files/{_GOOD}/clip",
+        501,
+        "not_supported",
+        b"{}",
+    ),
+    Refused(
+        "a change made from another version",
+        "PATCH",
+        f"/v1/connectors/{C}",
+        412,
+        "stale",
+        b'{"name":"other"}',
+        {"If-Match": '"v9"'},
+    ),
+    Refused("a path over 8 KiB", "GET", "/v1/jobs/" + "a%20" * 3000, 400, "malformed"),
+)
+REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES
