@@ -154,7 +154,7 @@ class CorruptMedia(PermanentError):
 class UnsupportedMedia(PermanentError):
     """A codec or container we do not handle, or a tool this machine lacks."""
 
-    code = "media_unsupported"
+    code = "media_invalid"
 
 
 class Encrypted(PermanentError):

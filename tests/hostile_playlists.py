@@ -135,7 +135,7 @@ HOSTILE: tuple[Hostile, ...] = (
         "a thousand attributes", _media(f"#EXT-X-MAP:{','.join(f'A{i}=1' for i in range(1000))}\n")
     ),
     Hostile("a delta update", _media(f"#EXT-X-SKIP:SKIPPED-SEGMENTS=100\n{_ONE}")),
-    Hostile("I-frames alone", _media(f"#EXT-X-I-FRAMES-ONLY\n{_ONE}"), "media_unsupported"),
+    Hostile("I-frames alone", _media(f"#EXT-X-I-FRAMES-ONLY\n{_ONE}"), "media_invalid"),
     Hostile("variants and segments in one", _variant("BANDWIDTH=1") + _ONE.encode()),
     Hostile("a bandwidth of 20 digits", _variant("BANDWIDTH=" + "9" * 20)),
     Hostile("a resolution of words", _variant("BANDWIDTH=1,RESOLUTION=big")),

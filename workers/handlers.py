@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from connectors.base import ConnectorEnv
+from connectors.egress import Egress
+from connectors.media_store import open_media_store
+from connectors.registry import Registry
+from connectors.sealing import Sealer
+from media.process import shared
+from schemas.commands import parse_command
 from schemas.plans import Step, WriteText
 from schemas.settings import Settings
+from workers.cutting import cut_all
+from workers.fetching import Fetcher, fetch_all, fetches
 from workers.phases import Handlers
+from workers.publishing import publish_all
 from workers.run import Run
+from workers.runtime import epoch_ms
+from workers.world import World, world_of
 
 
 def write_text(
@@ -23,6 +34,30 @@ def write_text(
     return tuple(step.name for step in written)
 
 
-def build(_settings: Settings) -> tuple[Handlers, Any]:
-    """The handlers by step type, and their world."""
-    return {"write": write_text}, None
+def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> Sequence[object]:
+    """Bring resources of a clip's source into the workspace; answers their sizes."""
+    world, command = world_of(run), parse_command(run.lease.command)
+    fetcher = Fetcher(world.live(command.connector), run)
+    return fetch_all(fetches(steps), fetcher, world.settings.fetch_connections, run, report)
+
+
+HANDLERS: Handlers = {
+    "write": write_text,
+    "fetch": fetch,
+    "cut": cut_all,
+    "publish": publish_all,
+}
+
+
+def build(settings: Settings) -> tuple[Handlers, World]:
+    """The handlers by step type, and their world; nothing is contacted or started yet."""
+    egress = Egress(allow_cidrs=settings.allow_cidrs)
+    env = ConnectorEnv(egress=egress, settings=settings, clock=epoch_ms)
+    return HANDLERS, World(
+        settings=settings,
+        registry=Registry.discover(),
+        sealer=Sealer(settings.secret_keys),
+        env=env,
+        media=shared(allow_unjailed=settings.allow_unjailed),
+        media_store=open_media_store(settings),
+    )

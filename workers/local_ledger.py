@@ -37,9 +37,13 @@ class LocalLedger:
     """`schemas.ledger.Ledger` for one process; `watch` is told of every change of a job."""
 
     def __init__(
-        self, watch: Watcher = lambda _job: None, clock: Callable[[], int] = epoch_ms
+        self,
+        watch: Watcher = lambda _job: None,
+        clock: Callable[[], int] = epoch_ms,
+        allowance: int = MAX_ATTEMPTS,
     ) -> None:
         self._watch = watch
+        self._allowance = allowance
         self._clock = clock
         self._lock = threading.RLock()
         self._entries: dict[str, _Entry] = {}
@@ -117,7 +121,7 @@ class LocalLedger:
             owner=entry.owner,
             fence=entry.fence,
             attempt=entry.job.attempt,
-            allowance=MAX_ATTEMPTS,
+            allowance=self._allowance,
             command=entry.command.model_dump_json(),
             created_ms=entry.created_ms,
             intent=entry.intent,
@@ -189,7 +193,7 @@ class LocalLedger:
             entry = self._held(lease)
             if entry.cancel:
                 self._end(entry, "cancelled")
-            elif counted and entry.job.attempt >= MAX_ATTEMPTS:
+            elif counted and entry.job.attempt >= self._allowance:
                 self._end(entry, "failed", error=error)
             else:
                 self._put_back(entry, "queued", self._clock() + delay_ms, counted=counted)

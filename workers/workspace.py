@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from media.jail import jail_uid
 from schemas.ledger import Lease
 
 
 @contextmanager
 def workspace(work_dir: Path, lease: Lease) -> Iterator[Path]:
     """The job's folder, locked; another one where a frozen worker still holds it."""
-    work_dir.mkdir(parents=True, exist_ok=True)
+    work_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     name = lease.job_id
     lock = _locked(work_dir / f"{name}.lock")
     if lock is None:
@@ -23,6 +24,9 @@ def workspace(work_dir: Path, lease: Lease) -> Iterator[Path]:
         lock = _locked(work_dir / f"{name}.lock")
     folder = work_dir / name
     folder.mkdir(mode=0o700, exist_ok=True)
+    if (uid := jail_uid()) is not None:
+        os.chown(folder, uid, -1)
+        folder.chmod(0o770)
     try:
         yield folder
     finally:

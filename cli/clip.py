@@ -1,0 +1,203 @@
+"""`cuttingroom clip`: the same engine in one process, with no server at all."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from cli import moment
+from cli.show import progress_bar, show_result, shown
+from connectors.addresses import AddressPolicy
+from connectors.local import Folder
+from connectors.sealing import new_key
+from pipelines import clip as pipeline
+from schemas.base import Value
+from schemas.commands import ClipFromStream
+from schemas.connectors import ConnectorRef, Destination
+from schemas.cuts import FuturePolicy, GapPolicy, Mode
+from schemas.errors import Cancelled, CuttingRoomError, InvalidCommand, PermanentError
+from schemas.jobs import FINAL, MAX_ATTEMPTS, Job
+from schemas.media import MediaPlaylist
+from schemas.settings import Settings
+from schemas.times import TimeRange
+from workers import handlers
+from workers.clip import WORK, read_playlist
+from workers.lifecycle import run_job
+from workers.local_ledger import LocalLedger
+from workers.runtime import Runtime, epoch_ms
+from workers.world import World
+
+TENANT, QUEUE, CHANNEL = "local", "clip", "main"
+
+
+class Asked(Value):
+    """What somebody typed."""
+
+    url: str
+    start: str
+    end: str
+    output: Path
+    mode: Mode = "exact"
+    gaps: GapPolicy = "fail"
+    on_future: FuturePolicy = "wait"
+    force: bool = False
+
+
+class ClipFailed(PermanentError):
+    """The job failed; the message is the job's own."""
+
+
+def run(asked: Asked, settings: Settings, err: Console, out: Console, *, as_json: bool) -> None:
+    """Make the clip and say what was delivered; raises what kept it from that."""
+    job = make(asked, settings, err)
+    if job.state == "cancelled":
+        raise Cancelled("stopped; nothing was written")
+    if job.state != "succeeded" or job.result is None:
+        raise _failure(job)
+    if as_json:
+        out.print_json(data=job.result)
+    else:
+        show_result(job.result, str(asked.output), out)
+
+
+def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATTEMPTS) -> Job:
+    """The finished job of a clip, whatever became of it."""
+    _check_output(asked)
+    with tempfile.TemporaryDirectory(prefix="cuttingroom-") as work:
+        # Jailed children run under another uid: they must reach the workspace below.
+        Path(work).chmod(0o711)
+        made, world = handlers.build(_reaching(settings, asked.url, work))
+        world.media.start()
+        world = replace(world, media_store=Folder(asked.output.parent))
+        command = _command(asked, world)
+        if asked.force:
+            asked.output.unlink(missing_ok=True)
+        runtime = Runtime(
+            ledger=LocalLedger(),
+            works={QUEUE: WORK},
+            handlers=made,
+            world=world,
+            work_dir=Path(work),
+            owner="cli",
+        )
+        return _carried_out(command, runtime, err, attempts)
+
+
+def _check_output(asked: Asked) -> None:
+    if not asked.output.parent.is_dir():
+        raise InvalidCommand(f"there is no folder {asked.output.parent}")
+    if asked.output.exists() and not asked.force:
+        raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
+
+
+def _reaching(settings: Settings, url: str, work: str) -> Settings:
+    """The settings, with the typed host allowed: whoever types an address means it.
+
+    What a playlist from elsewhere names is still judged.
+    """
+    own = _own_addresses(url)
+    update = {"allow_cidrs": (*settings.allow_cidrs, *own), "work_dir": work, "data_dir": work}
+    # Nothing is sealed here, but a ring must have a key.
+    return settings.model_copy(update=update | {"secret_keys": new_key()})
+
+
+def _own_addresses(url: str) -> tuple[str, ...]:
+    host = urlsplit(url).hostname
+    if host is None:
+        raise InvalidCommand("give the address of a playlist, as in https://host/live.m3u8")
+    with suppress(OSError, UnicodeError):
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+        public = AddressPolicy()
+        return tuple(sorted(address for address in found if not public.allows(address)))
+    return ()
+
+
+def _command(asked: Asked, world: World) -> ClipFromStream:
+    ref = ConnectorRef(id="cli", tenant_id=TENANT, type="hls", config={"url": asked.url})
+    wanted = _range(asked, ref, world)
+    request = {"url": asked.url, "start": asked.start, "end": asked.end}
+    name = asked.output.name
+    return ClipFromStream(
+        tenant_id=TENANT,
+        requested_by="cli",
+        request=request,
+        connector=ref,
+        channel_id=CHANNEL,
+        range=wanted,
+        clip_id="cli",
+        file_id=f"{CHANNEL}/{name}",
+        requested_file_id=f"{CHANNEL}/{name}",
+        mode=asked.mode,
+        gaps=asked.gaps,
+        on_future=asked.on_future,
+        destination=Destination(key=name),
+    )
+
+
+def _range(asked: Asked, ref: ConnectorRef, world: World) -> TimeRange:
+    start, end = moment.parse(asked.start), moment.parse(asked.end)
+    if not (start.from_window_start or end.from_window_start):
+        return moment.between(start, end, 0)
+    return moment.between(start, end, _window_start_ms(ref, world))
+
+
+def _window_start_ms(ref: ConnectorRef, world: World) -> int:
+    live = world.live(ref)
+    top = read_playlist(live, live.playlist_url(CHANNEL), epoch_ms(), lambda: None)
+    if not isinstance(top, MediaPlaylist):
+        source = pipeline.sources(top)[0]
+        top = pipeline.checked_media(read_playlist(live, source.uri, epoch_ms(), lambda: None))
+    if top.held is None:
+        raise InvalidCommand("the playlist lists no media yet, so it has no window to count from")
+    return top.held.start_ms
+
+
+def _carried_out(command: ClipFromStream, runtime: Runtime, err: Console, attempts: int) -> Job:
+    with progress_bar(err) as bar:
+        task = bar.add_task("starting", total=1.0, eta="")
+        runtime.ledger = ledger = LocalLedger(lambda job: shown(bar, task, job), allowance=attempts)
+        with _interruptible(ledger) as watched:
+            return _followed(command, ledger, runtime, watched)
+
+
+def _followed(
+    command: ClipFromStream, ledger: LocalLedger, runtime: Runtime, watched: list[str]
+) -> Job:
+    job_id = ledger.submit(command).id
+    watched.append(job_id)
+    while ledger.job(job_id).state not in FINAL:
+        threading.Event().wait(min(ledger.due_in_ms(job_id), 200) / 1000)
+        run_job(QUEUE, runtime)
+    return ledger.job(job_id)
+
+
+@contextmanager
+def _interruptible(ledger: LocalLedger) -> Iterator[list[str]]:
+    """Ctrl-C cancels the job instead of tearing it."""
+    watched: list[str] = []
+
+    def on_signal(*_: object) -> None:
+        for job_id in watched:
+            ledger.cancel(job_id)
+
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield watched
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _failure(job: Job) -> CuttingRoomError:
+    if job.error is None:
+        return ClipFailed("the clip failed without saying why")
+    return ClipFailed(job.error.message, code=job.error.code)

@@ -1,0 +1,197 @@
+"""The command line: `cuttingroom`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from schemas.errors import CuttingRoomError
+from schemas.settings import Settings
+
+app = typer.Typer(
+    name="cuttingroom",
+    help="Capture moments from live streams, cut to the exact frame.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of a running service.")
+app.add_typer(jobs, name="jobs")
+
+Cidrs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-cidr", help="A network of your own that may be fetched from; repeatable."
+    ),
+]
+Data = Annotated[Path, typer.Option("--data", help="Where everything is kept.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def out() -> Console:
+    """Where results go."""
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """Where progress and complaints go."""
+    return Console(stderr=True, highlight=False)
+
+
+@app.command()
+def clip(
+    url: Annotated[str, typer.Argument(help="An HLS playlist, live or on demand.")],
+    start: Annotated[str, typer.Option(help="RFC 3339, epoch, or seconds into the window.")],
+    end: Annotated[str, typer.Option(help="The first instant not wanted any more.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
+    mode: Annotated[Literal["exact", "copy", "encode"], typer.Option()] = "exact",
+    gaps: Annotated[Literal["fail", "skip", "black", "hold"], typer.Option()] = "fail",
+    on_future: Annotated[Literal["wait", "reject"], typer.Option("--on-future")] = "wait",
+    allow_cidr: Cidrs = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Cut a clip out of a stream, here and now, without any server."""
+    from cli import clip as clipping
+    from workers import logs
+
+    asked = clipping.Asked(
+        url=url, start=start, end=end, output=output.absolute(), mode=mode, gaps=gaps,
+        on_future=on_future, force=force,
+    )  # fmt: skip
+    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
+    logs.set_up("error")
+    clipping.run(asked, settings, err(), out(), as_json=as_json)
+
+
+@app.command()
+def up(
+    data: Data = Path("data"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    host: Annotated[str, typer.Option()] = "127.0.0.1",
+    allow_cidr: Cidrs = None,
+) -> None:
+    """Run gateway, keeper and workers in the foreground."""
+    from cli.up import up as run_up
+
+    given = _settings(
+        data_dir=str(data.absolute()), port=port, host=host, allow_cidrs=tuple(allow_cidr or ())
+    )
+    run_up(given, out())
+
+
+@app.command()
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Keep the clip and the data here.")] = None,
+    seconds: Annotated[int, typer.Option(min=2, max=60, help="How long a clip.")] = 6,
+) -> None:
+    """Start everything on defaults, clip a made-up live channel, and show the result."""
+    from cli.demo import run as run_demo
+
+    run_demo(_settings(), out(), keep, seconds)
+
+
+@app.command()
+def plan(
+    command: Annotated[Path, typer.Argument(help="A command as JSON; `-` for standard input.")],
+    allow_cidr: Cidrs = None,
+) -> None:
+    """Print what would be done for a command, step by step, without doing it."""
+    from cli.plan import run as run_plan
+
+    text = sys.stdin.read() if str(command) == "-" else command.read_text(encoding="utf-8")
+    run_plan(text, _settings(allow_cidrs=tuple(allow_cidr or ())), out())
+
+
+@app.command()
+def doctor(data: Data = Path("data")) -> None:
+    """Say what this machine has, what is missing, and what that means."""
+    from cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(_settings(data_dir=str(data.absolute())), out()))
+
+
+@jobs.command("list")
+def jobs_list(
+    data: Data = Path("data"),
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The newest jobs, one a line."""
+    from cli.jobs import show_list
+
+    show_list(_settings(), data, state, out(), as_json=as_json)
+
+
+@jobs.command("show")
+def jobs_show(job_id: str, data: Data = Path("data")) -> None:
+    """One job, whole."""
+    from cli.jobs import show
+
+    show(_settings(), data, job_id, out())
+
+
+@jobs.command("watch")
+def jobs_watch(job_id: str, data: Data = Path("data")) -> None:
+    """Follow a job until it ends; exit code 1 unless it succeeds."""
+    from cli.jobs import watch
+
+    raise typer.Exit(0 if watch(_settings(), data, job_id, out()) else 1)
+
+
+@jobs.command("cancel")
+def jobs_cancel(job_id: str, data: Data = Path("data")) -> None:
+    """Ask a job to stop."""
+    from cli.jobs import act
+
+    act(_settings(), data, job_id, "cancel", out())
+
+
+@jobs.command("retry")
+def jobs_retry(job_id: str, data: Data = Path("data")) -> None:
+    """Try a failed job again."""
+    from cli.jobs import act
+
+    act(_settings(), data, job_id, "retry", out())
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    from importlib.metadata import version as installed
+
+    out().print(installed("cuttingroom"))
+
+
+def _settings(**given: object) -> Settings:
+    from_env = Settings.from_env(os.environ)
+    named = {name: getattr(from_env, name) for name in from_env.model_fields_set}
+    return Settings.model_validate(named | {k: v for k, v in given.items() if v != ()})
+
+
+def main() -> None:
+    """Run a command; our own errors become one line and exit code 1, never a trace."""
+    try:
+        app()
+    except CuttingRoomError as error:
+        err().print(f"[red]{error.error_code}[/red]: ", end="")
+        err().print(error.message, markup=False)
+        raise SystemExit(1) from None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        err().print(f"invalid: {where}: {first['msg']}", markup=False, style="red")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        err().print("interrupted")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

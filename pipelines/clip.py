@@ -1,0 +1,185 @@
+"""A clip of a live channel: from readings of its playlists to fetches, cut and publication."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipelines import locate, refresh, variants, window
+from schemas.base import Value
+from schemas.commands import ClipFromStream
+from schemas.connectors import Published
+from schemas.cuts import CutReport, CutRequest, MediaIndex
+from schemas.errors import InFuture, InvalidCommand, MissingSegments, Stalled, UnsupportedMedia
+from schemas.media import AudioRendition, MediaPlaylist, MultivariantPlaylist
+from schemas.plans import Plan, Publish, Step
+from schemas.results import ClipResult, clip_result
+
+OUTPUT = "clip.mp4"
+# An origin whose playlist stands still for this long, and three segments, has stopped.
+STALL_MS = 30_000
+
+
+class Source(Value):
+    """A playlist to follow: the variant (no rendition), or one audio rendition of it."""
+
+    uri: str
+    prefix: str
+    rendition: AudioRendition | None = None
+    variables: dict[str, str] = {}
+
+
+class Reading(Value):
+    """What every reading of a source has listed, and since when its edge stands still."""
+
+    source: Source
+    playlist: MediaPlaylist
+    moved_ms: int
+
+
+class ClipFacts(Value):
+    """What is known so far; `sizes` has every file that arrived whole, by name."""
+
+    readings: tuple[Reading, ...] = ()
+    now_ms: int = 0
+    sizes: dict[str, int] = {}
+    request: CutRequest | None = None
+    index: MediaIndex | None = None
+
+    @property
+    def cut_facts(self) -> tuple[CutRequest, MediaIndex]:
+        """What the cut is planned from; only there once everything was indexed."""
+        if self.request is None or self.index is None:
+            raise InvalidCommand("the cut is planned before anything was indexed")
+        return self.request, self.index
+
+
+def sources(top: MediaPlaylist | MultivariantPlaylist) -> tuple[Source, ...]:
+    """The playlists a clip is cut from: the best variant, and every audio rendition beside it."""
+    if isinstance(top, MediaPlaylist):
+        return (Source(uri=top.uri, prefix="v"),)
+    best = variants.best(top)
+    beside = [r for r in variants.audio_of(top, best) if r.uri is not None]
+    return (
+        Source(uri=best.uri, prefix="v"),
+        *(
+            Source(uri=r.uri or "", prefix=f"a{number}", rendition=r)
+            for number, r in enumerate(beside)
+        ),
+    )
+
+
+def updated(before: Reading | None, source: Source, fresh: MediaPlaylist, now_ms: int) -> Reading:
+    """The reading after one more look; raises Stalled where a live edge stands still too long."""
+    if before is None:
+        return Reading(source=source, playlist=fresh, moved_ms=now_ms)
+    merged = refresh.merged(before.playlist, fresh)
+    if merged.ended or _edge(merged) != _edge(before.playlist):
+        return Reading(source=source, playlist=merged, moved_ms=now_ms)
+    patience_ms = max(STALL_MS, 3 * merged.target_duration_us // 1000)
+    if now_ms - before.moved_ms > patience_ms:
+        raise Stalled(f"the playlist has not grown for {(now_ms - before.moved_ms) // 1000} s")
+    return before.model_copy(update={"playlist": merged})
+
+
+def checked_media(playlist: MediaPlaylist | MultivariantPlaylist) -> MediaPlaylist:
+    """The playlist of a variant, which must hold segments, not variants again."""
+    if isinstance(playlist, MultivariantPlaylist):
+        raise UnsupportedMedia("a variant's playlist lists variants itself")
+    return playlist
+
+
+def fetch_plan(command: ClipFromStream, facts: ClipFacts) -> Plan:
+    """What is listed of the range and not here yet."""
+    _check_future(command, facts)
+    steps: list[Step] = []
+    for plan in _located(command, facts):
+        steps += (fetch for fetch in plan.fetches if fetch.name not in facts.sizes)
+    return Plan(steps=tuple(steps))
+
+
+def look_again_ms(command: ClipFromStream, facts: ClipFacts) -> int | None:
+    """When to read the playlists again; None once all of the range is listed."""
+    times = [s.look_again_ms for s in _selections(command, facts) if s.look_again_ms is not None]
+    return min(times) if times else None
+
+
+def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
+    """The cut to make of what was fetched; raises MissingSegments where nothing was."""
+    tracks = tuple(locate.held(plan, facts.sizes) for plan in _located(command, facts))
+    if not any(segment.name for track in tracks for segment in track.segments):
+        whole = (command.range.start_ms, command.range.end_ms)
+        raise MissingSegments("no media of the range could be fetched", gaps=(whole,))
+    return CutRequest(
+        wanted=command.range,
+        mode=command.mode,
+        gaps=command.gaps,
+        tracks=tracks,
+        output=OUTPUT,
+        tags=tags(command.metadata),
+    )
+
+
+def tags(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata an MP4 can carry itself."""
+    known = {"title", "artist", "comment", "description", "date", "genre", "copyright", "language"}
+    return {name: value for name, value in metadata.items() if name in known}
+
+
+def publish_plan(command: ClipFromStream) -> Plan:
+    """The finished clip goes to its destination."""
+    return Plan(steps=(Publish(name=OUTPUT, to=command.destination),))
+
+
+def result(command: ClipFromStream, report: CutReport, published: Published) -> ClipResult:
+    """The answer of the contract."""
+    return clip_result(requested(command), report, published)
+
+
+def requested(command: ClipFromStream) -> dict[str, object]:
+    """What was asked, as it is echoed in the result."""
+    return {
+        "startMs": command.range.start_ms,
+        "endMs": command.range.end_ms,
+        "mode": command.mode,
+        "gaps": command.gaps,
+        "onFuture": command.on_future,
+        "fileId": command.file_id,
+        "requestedFileId": command.requested_file_id,
+    }
+
+
+def _selections(command: ClipFromStream, facts: ClipFacts) -> tuple[window.Selection, ...]:
+    return tuple(_selection(command, reading, facts.now_ms) for reading in facts.readings)
+
+
+def _selection(command: ClipFromStream, reading: Reading, now_ms: int) -> window.Selection:
+    policy = window.AUDIO if reading.source.rendition else window.VIDEO
+    return window.select(reading.playlist, command.range, now_ms * 1000, policy)
+
+
+def _located(command: ClipFromStream, facts: ClipFacts) -> tuple[locate.Located, ...]:
+    return tuple(
+        locate.located(
+            _selection(command, reading, facts.now_ms),
+            prefix=reading.source.prefix,
+            gaps=command.gaps,
+            rendition=reading.source.rendition,
+        )
+        for reading in facts.readings
+    )
+
+
+def _check_future(command: ClipFromStream, facts: ClipFacts) -> None:
+    if command.on_future == "wait":
+        return
+    for selection in _selections(command, facts):
+        if selection.pending_from_ms is not None:
+            raise InFuture(
+                f"the range ends at {command.range.end_ms}; broadcast so far up to "
+                f"{selection.pending_from_ms}"
+            )
+
+
+def _edge(playlist: MediaPlaylist) -> int | None:
+    segments = playlist.segments
+    return segments[-1].end_us if segments else None

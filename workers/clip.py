@@ -1,0 +1,100 @@
+"""Clips of live channels: what to gather for each phase of `pipelines.clip`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connectors.base import Control, Live
+from pipelines import clip, hls, spans
+from pipelines.clip import ClipFacts, Reading, Source
+from schemas.commands import ClipFromStream
+from schemas.connectors import Published
+from schemas.cuts import CutReport
+from schemas.media import MediaPlaylist, MultivariantPlaylist
+from schemas.plans import Cut, Plan
+from workers import cutting
+from workers.fetching import arrived
+from workers.phases import Phase, Work
+from workers.run import Run
+from workers.world import world_of
+
+MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
+
+
+def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
+    """Read every playlist of the clip, the first time the multivariant one above them too."""
+    live = world_of(run).live(command.connector)
+    known: tuple[Reading | None, ...] = facts.readings
+    sources = tuple(reading.source for reading in facts.readings)
+    if not sources:
+        sources = clip.sources(
+            read_playlist(live, live.playlist_url(command.channel_id), run.clock(), run.check)
+        )
+        known = (None,) * len(sources)
+    now_ms = run.clock()
+    readings = tuple(
+        clip.updated(before, source, _media(live, source, run), now_ms)
+        for before, source in zip(known, sources, strict=True)
+    )
+    return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))
+
+
+def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
+    """Index what has arrived."""
+    known = facts.model_copy(update={"sizes": arrived(run.workspace)})
+    request = clip.cut_request(command, known)
+    return known.model_copy(update={"request": request, "index": cutting.index(request, run)})
+
+
+def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:
+    """The cut of what was indexed."""
+    request, index = facts.cut_facts
+    return Plan(steps=(Cut(plan=spans.plan(request, index)),))
+
+
+def nothing_new(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
+    """All facts are known."""
+    return facts
+
+
+def plan_publish(command: ClipFromStream, facts: ClipFacts) -> Plan:
+    """The finished clip goes to its destination."""
+    return clip.publish_plan(command)
+
+
+def result(command: ClipFromStream, facts: ClipFacts, run: Run) -> dict[str, Any]:
+    """The result of the contract."""
+    (report,), (published,) = run.outcomes("cut"), run.outcomes("publish")
+    if not isinstance(report, CutReport) or not isinstance(published, Published):
+        raise TypeError("the cut and publish steps answer a report and what was published")
+    return clip.result(command, report, published).model_dump(mode="json", by_alias=True)
+
+
+WORK: Work[ClipFromStream, ClipFacts] = Work(
+    command=ClipFromStream,
+    begin=lambda _command: ClipFacts(),
+    phases=(
+        Phase("fetch", "fetching", 50, read_playlists, clip.fetch_plan, clip.look_again_ms),
+        Phase("cut", "cutting", 40, gather_index, plan_cut),
+        Phase("publish", "publishing", 10, nothing_new, plan_publish),
+    ),
+    result=result,
+)
+
+
+def read_playlist(
+    live: Live,
+    url: str,
+    now_ms: int,
+    control: Control,
+    variables: Mapping[str, str] | None = None,
+) -> MediaPlaylist | MultivariantPlaylist:
+    """The playlist behind a URL, fetched now."""
+    body = live.fetch(url, max_bytes=MAX_PLAYLIST_BYTES, control=control)
+    return hls.parse(body.data, body.url, fetched_at_us=now_ms * 1000, variables=variables)
+
+
+def _media(live: Live, source: Source, run: Run) -> MediaPlaylist:
+    read = read_playlist(live, source.uri, run.clock(), run.check, source.variables)
+    return clip.checked_media(read)

@@ -1,0 +1,170 @@
+"""Carries out fetch steps: several at a time, each whole or not there, resumed by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from connectors.base import Live
+from media.decrypt import decrypt_file
+from schemas.errors import (
+    CuttingRoomError,
+    Encrypted,
+    MissingSegments,
+    RateLimited,
+    RetryableError,
+    SourceNotFound,
+    SourceUnavailable,
+)
+from schemas.plans import Fetch, Step
+from workers import metrics
+from workers.run import Run
+
+KEY_BYTES = 16
+TRIES = 4
+FIRST_PAUSE_S = 0.3
+LONGEST_PAUSE_S = 5.0
+TICK_S = 0.2
+PART, ABSENT = ".part", 0
+
+
+class Fetcher:
+    """Fetches through one connector into one workspace; keys are fetched once."""
+
+    def __init__(self, live: Live, run: Run) -> None:
+        self._live = live
+        self._run = run
+        self._keys: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """Make every fetch under way end at its next chunk."""
+        self._over.set()
+
+    def fetch(self, step: Fetch) -> int:
+        """Bring one resource here; its size, or ABSENT where it is optional and not there."""
+        target = self._run.workspace / step.name
+        if target.exists():
+            return target.stat().st_size
+        try:
+            self._insist(lambda: self._bring(step, target))
+        except SourceNotFound:
+            if step.optional:
+                return ABSENT
+            raise MissingSegments(
+                f"the origin lists {step.name} but does not hold it", gaps=()
+            ) from None
+        return target.stat().st_size
+
+    def _bring(self, step: Fetch, target: Path) -> None:
+        part = target.with_name(target.name + PART)
+        self._live.download(
+            step.uri,
+            part,
+            max_bytes=step.max_bytes,
+            byte_range=step.byte_range,
+            on_bytes=self._count,
+            control=self._control,
+        )
+        if step.key is None:
+            part.replace(target)
+            return
+        opened = target.with_name(target.name + ".open")
+        decrypt_file(part, opened, key=self._key(step.key.uri), iv_hex=step.key.iv_hex)
+        part.unlink()
+        opened.replace(target)
+
+    def _key(self, uri: str) -> bytes:
+        with self._lock:
+            if uri not in self._keys:
+                self._keys[uri] = self._fetched_key(uri)
+            return self._keys[uri]
+
+    def _fetched_key(self, uri: str) -> bytes:
+        try:
+            key = self._live.fetch(uri, max_bytes=KEY_BYTES + 1, control=self._control).data
+        except CuttingRoomError as error:
+            if isinstance(error, RetryableError):
+                raise
+            raise Encrypted(f"the key of the range cannot be had: {error.message}") from None
+        if len(key) != KEY_BYTES:
+            raise Encrypted(f"the key has {len(key)} bytes, not {KEY_BYTES}")
+        return key
+
+    def _insist(self, call: Callable[[], None]) -> None:
+        """Try a few times: an origin under load answers the next request."""
+        for tried in range(1, TRIES + 1):
+            try:
+                return call()
+            except (RetryableError, SourceNotFound) as error:
+                if tried == TRIES or self._run.stopping() or self._over.is_set():
+                    raise _of_segment(error) from error
+                self._over.wait(_pause_s(error, tried))
+                self._control()
+        return None
+
+    def _count(self, count: int) -> None:
+        metrics.FETCHED_BYTES.labels(self._run.lease.kind).inc(count)
+
+    def _control(self) -> None:
+        self._run.check()
+        if self._over.is_set():
+            raise SourceUnavailable("another fetch of the range failed", code="segment_missing")
+
+
+def fetch_all(
+    steps: Sequence[Fetch],
+    fetcher: Fetcher,
+    connections: int,
+    run: Run,
+    report: Callable[[float], None],
+) -> list[int]:
+    """Every step's size, several fetched at a time; the first failure ends the others."""
+    with ThreadPoolExecutor(max_workers=connections, thread_name_prefix="fetch") as pool:
+        futures = [pool.submit(fetcher.fetch, step) for step in steps]
+        try:
+            _await(futures, run, report)
+        except BaseException:
+            fetcher.stop()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _await(futures: Sequence[Future[int]], run: Run, report: Callable[[float], None]) -> None:
+    pending = set(futures)
+    while pending:
+        run.check()
+        done, pending = wait(pending, timeout=TICK_S, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        report(1 - len(pending) / len(futures))
+
+
+def fetches(steps: Iterable[Step]) -> list[Fetch]:
+    """The steps as fetches."""
+    return [step for step in steps if isinstance(step, Fetch)]
+
+
+def arrived(workspace: Path) -> dict[str, int]:
+    """Every whole file of a workspace with its size."""
+    return {
+        entry.name: entry.stat().st_size
+        for entry in workspace.iterdir()
+        if entry.is_file() and not entry.name.endswith((PART, ".open"))
+    }
+
+
+def _pause_s(error: CuttingRoomError, tried: int) -> float:
+    asked = error.retry_after_s if isinstance(error, RateLimited) else None
+    return min(asked or FIRST_PAUSE_S * 2 ** (tried - 1), LONGEST_PAUSE_S)
+
+
+def _of_segment(error: CuttingRoomError) -> CuttingRoomError:
+    """The failure as one of a segment, where the class speaks of playlists."""
+    if type(error) is SourceUnavailable:
+        return SourceUnavailable(error.message, code="segment_missing")
+    return error

@@ -1,0 +1,49 @@
+"""Carries out publish steps: the file appears at its destination once, and is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from connectors.base import Intent
+from connectors.publishing import artifact_of, publish_once
+from schemas.connectors import Published
+from schemas.plans import Publish, Step
+from workers import metrics
+from workers.run import Run
+from workers.world import world_of
+
+
+def publish_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:
+    """Publish each file; each step answers what lies at its destination."""
+    publishes = [step for step in steps if isinstance(step, Publish)]
+    return [_publish(step, run, report) for step in publishes]
+
+
+def _publish(step: Publish, run: Run, report: Callable[[float], None]) -> Published:
+    target = world_of(run).writes(step.to)
+    artifact = artifact_of(
+        run.workspace / step.name,
+        key=step.to.key,
+        job_id=run.lease.job_id,
+        content_type=step.to.content_type,
+    )
+    moved = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal moved
+        moved += count
+        metrics.PUBLISHED_BYTES.labels(run.lease.kind).inc(count)
+        report(moved / max(1, artifact.size))
+
+    def remember(intent: Intent) -> None:
+        run.publish_intent(intent)
+
+    return publish_once(
+        target,
+        artifact,
+        earlier=run.lease.intent,
+        remember=remember,
+        check_fence=run.hold,
+        on_bytes=on_bytes,
+        control=run.check,
+    )

@@ -1,0 +1,45 @@
+"""What handlers and gatherings use of the world outside: connectors, media tools, settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from connectors.base import ConnectorEnv, Live, Writes
+from connectors.registry import Registry
+from connectors.sealing import Sealer
+from media.process import ForkServer
+from schemas.connectors import Capability, ConnectorRef, Destination
+from schemas.settings import Settings
+from workers.run import Run
+
+
+@dataclass(frozen=True)
+class World:
+    """Put together once by a composition root; safe to share between threads."""
+
+    settings: Settings
+    registry: Registry
+    sealer: Sealer
+    env: ConnectorEnv
+    media: ForkServer
+    media_store: Writes
+
+    def live(self, ref: ConnectorRef) -> Live:
+        """The connector as a source of channels, or `Unsupported`."""
+        return cast("Live", self._open(ref, "live"))
+
+    def writes(self, to: Destination) -> Writes:
+        """Where output goes: a connector, or the media store where none is named."""
+        if to.connector is None:
+            return self.media_store
+        return cast("Writes", self._open(to.connector, "writes"))
+
+    def _open(self, ref: ConnectorRef, capability: Capability) -> object:
+        self.registry.require(ref.type, capability)
+        return self.registry.open(ref, self.sealer, self.env)
+
+
+def world_of(run: Run) -> World:
+    """The run's world, which the composition root made."""
+    return cast("World", run.world)
