@@ -26,16 +26,19 @@ class Policy(Value):
 
     `lead_us`: before the start, for the sound that warms a decoder up. `tail_us`: after the end,
     for what an open GOP or an interleaved sound track stores in the next segment. `await_tail`:
-    whether a live range that ends on a segment's end waits for that next segment.
+    whether a live range that ends within the tail of the edge waits for that next segment.
+    `early_us`: how far before the first listed segment the range may start.
     """
 
     lead_us: int = 0
     tail_us: int = 200_000
     await_tail: bool = False
+    early_us: int = 0
 
 
 VIDEO = Policy()
-AUDIO = Policy(lead_us=100_000)
+# Sound is cut on its own grid, which begins and ends a little beside that of the pictures.
+AUDIO = Policy(lead_us=100_000, early_us=500_000)
 
 
 class Hole(Value):
@@ -95,7 +98,7 @@ def select(
     Raises OutsideWindow where the range starts before the first listed segment, or after the last
     one of a stream that has ended.
     """
-    _check_within(playlist, wanted)
+    _check_within(playlist, wanted, policy)
     listed = placed(playlist)
     start_us, end_us = wanted.start_ms * 1000, wanted.end_ms * 1000
     chosen = tuple(p for p in listed if p.overlaps(start_us, end_us))
@@ -103,7 +106,7 @@ def select(
     pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
     return Selection(
         segments=tuple(p.segment for p in chosen),
-        extras=_extras(listed, chosen, start_us - policy.lead_us, end_us + policy.tail_us),
+        extras=_extras(listed, chosen, *_margins(playlist, wanted, policy)),
         anchors=_anchors(playlist, chosen),
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
@@ -138,7 +141,7 @@ def _limit(region: Region, after: Region | None) -> int | None:
 def _placed_region(region: Region, limit_us: int | None, target_us: int) -> Iterator[Placed]:
     for segment, after in zip(region.segments, (*region.segments[1:], None), strict=True):
         next_us = limit_us if after is None else after.start_us
-        slack_us = SEAM_US if after is None else max(SEAM_US, min(target_us, segment.duration_us))
+        slack_us = SEAM_US if after is None else _drift(segment, target_us)
         end_us = segment.end_us
         if next_us is not None and abs(next_us - end_us) <= slack_us:
             end_us = next_us
@@ -147,14 +150,27 @@ def _placed_region(region: Region, limit_us: int | None, target_us: int) -> Iter
         yield Placed(segment, region.clock, end_us)
 
 
-def _check_within(playlist: MediaPlaylist, wanted: TimeRange) -> None:
+def _margins(playlist: MediaPlaylist, wanted: TimeRange, policy: Policy) -> tuple[int, int]:
+    lead_us, tail_us = policy.lead_us, policy.tail_us
+    if policy.lead_us and any(region.clock == "estimated" for region in playlist.regions):
+        # Two playlists without dates agree only as far as their edges do: to a segment.
+        lead_us = tail_us = playlist.target_duration_us
+    return wanted.start_ms * 1000 - lead_us, wanted.end_ms * 1000 + tail_us
+
+
+def _drift(segment: Segment, target_us: int) -> int:
+    """How far EXTINF and PDT may disagree before something must be absent between them."""
+    return max(SEAM_US, min(target_us, segment.duration_us) // 2)
+
+
+def _check_within(playlist: MediaPlaylist, wanted: TimeRange, policy: Policy) -> None:
     held = playlist.held
     if held is None and not playlist.ended:
         return
     if held is None:
         raise OutsideWindow("the stream has ended and lists no media", held=None)
     window = (held.start_ms, held.end_ms)
-    if wanted.start_ms < held.start_ms:
+    if wanted.start_ms < held.start_ms - policy.early_us // 1000:
         raise OutsideWindow(
             f"the range starts at {wanted.start_ms}; the origin holds {window[0]} to {window[1]}",
             held=window,
@@ -166,7 +182,7 @@ def _check_within(playlist: MediaPlaylist, wanted: TimeRange) -> None:
 
 
 def _reaches_past(edge_us: int, end_us: int, policy: Policy) -> bool:
-    return edge_us < end_us - INSTANT_US or (policy.await_tail and edge_us < end_us + INSTANT_US)
+    return edge_us < end_us + (policy.tail_us if policy.await_tail else -INSTANT_US)
 
 
 def _extras(

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pipelines.window import AUDIO, VIDEO, Policy, select
+from pipelines.window import AUDIO, SEAM_US, VIDEO, Policy, select
 from schemas.errors import OutsideWindow
 from schemas.media import MediaPlaylist, Region, Segment
 from schemas.times import TimeRange
@@ -115,6 +115,41 @@ def test_a_caller_may_wait_for_the_segment_after_the_range() -> None:
     assert found.pending_from_ms == 120_000
 
 
+@pytest.mark.parametrize(("end_s", "complete"), [(119.7, True), (119.9, False), (120, False)])
+def test_a_range_that_ends_in_the_tail_of_the_edge_waits_where_asked(
+    end_s: float, complete: bool
+) -> None:
+    playlist = four_seconds_each(5)
+
+    found = select(playlist, span(112, end_s), NOW_US, Policy(await_tail=True))
+
+    assert found.complete is complete
+
+
+def test_sound_may_begin_a_little_after_the_pictures() -> None:
+    playlist = four_seconds_each(5)
+
+    found = select(playlist, span(99.9, 103), NOW_US, AUDIO)
+
+    assert [s.sequence for s in found.segments] == [0]
+    assert [(h.span, h.reason) for h in found.holes] == [(span(99.9, 100), "absent")]
+
+
+def test_sound_that_begins_much_later_is_outside_the_window() -> None:
+    with pytest.raises(OutsideWindow):
+        select(four_seconds_each(5), span(99, 103), NOW_US, AUDIO)
+
+
+def test_sound_without_dates_is_taken_with_a_segment_on_either_side() -> None:
+    segments = (a_segment(i, 100 + 4 * i, dated=False) for i in range(5))
+    playlist = a_playlist(*segments, estimated=(0,))
+
+    found = select(playlist, span(109, 111), NOW_US, AUDIO)
+
+    assert [s.sequence for s in found.segments] == [2]
+    assert [s.sequence for s in found.extras] == [1, 3]
+
+
 def test_sound_is_wanted_from_just_before_the_range() -> None:
     playlist = four_seconds_each(5)
 
@@ -221,6 +256,11 @@ def test_a_range_outside_the_window_is_refused_with_what_is_held(
         (a_playlist(a_segment(0, 100), a_segment(1, 103.5)), span(101, 107), []),
         (a_playlist(a_segment(0, 100), a_segment(1, 104.9)), span(101, 108), []),
         (
+            a_playlist(a_segment(0, 100), a_segment(1, 108)),
+            span(101, 110),
+            [(104, 108, "absent")],
+        ),
+        (
             a_playlist(a_segment(0, 100), a_segment(1, 120)),
             span(101, 121),
             [(104, 120, "absent")],
@@ -239,6 +279,7 @@ def test_a_range_outside_the_window_is_refused_with_what_is_held(
         "a seam is no hole",
         "EXTINF too long",
         "EXTINF too short",
+        "one segment is absent",
         "a jump in the dates",
         "the stream ended before the range did",
     ],
@@ -330,21 +371,31 @@ def test_chosen_segments_and_holes_together_are_the_whole_range(seed: int) -> No
 
     found = select(playlist, wanted, NOW_US, dice.choice([VIDEO, AUDIO]))
 
-    covered = set[int]()
+    shown_to_ms = _last_end(playlist) if found.pending_from_ms is None else found.pending_from_ms
+    stretches = [(h.span.start_ms, h.span.end_ms) for h in found.holes]
     for segment in found.segments:
         assert segment.start_us < wanted.end_ms * 1000
-        covered.update(_tenths(segment.start_us, segment.end_us + 4 * S))
-    for hole in found.holes:
-        assert wanted.start_ms <= hole.span.start_ms < hole.span.end_ms <= wanted.end_ms
-        covered.update(_tenths(hole.span.start_ms * 1000, hole.span.end_ms * 1000))
-    known_ms = wanted.end_ms if found.pending_from_ms is None else found.pending_from_ms
-    assert set(_tenths(wanted.start_ms * 1000 + 100_000, known_ms * 1000 - 100_000)) <= covered
+        assert segment.end_us + SEAM_US > wanted.start_ms * 1000
+        stretches.append((segment.start_us // 1000, segment.end_us // 1000))
+    assert _uncovered_ms(stretches, wanted, shown_to_ms) <= SEAM_US // 1000
+    assert all(h.span.start_ms >= wanted.start_ms for h in found.holes)
+    assert all(h.span.end_ms <= wanted.end_ms for h in found.holes)
     assert len(found.extras) <= 2
     assert not set(found.extras) & set(found.segments)
 
 
-def _tenths(start_us: int, end_us: int) -> range:
-    return range(start_us // 100_000, -(-end_us // 100_000))
+def _last_end(playlist: MediaPlaylist) -> int:
+    return 10**12 if playlist.ended else playlist.segments[-1].end_us // 1000
+
+
+def _uncovered_ms(stretches: list[tuple[int, int]], wanted: TimeRange, until_ms: int) -> int:
+    """The longest part of the wanted and known time that no stretch holds."""
+    at_ms, longest = wanted.start_ms, 0
+    end_ms = min(wanted.end_ms, until_ms)
+    for start_ms, stop_ms in sorted(stretches):
+        longest = max(longest, min(start_ms, end_ms) - at_ms)
+        at_ms = max(at_ms, stop_ms)
+    return max(longest, end_ms - at_ms)
 
 
 def _random_playlist(dice: random.Random) -> MediaPlaylist:
