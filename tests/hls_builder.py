@@ -798,9 +798,12 @@ def _codecs(stream: Stream) -> str:
     return ",".join([video, *dict.fromkeys(names[a.codec] for a in stream.spec.audio)])
 
 
-def write_mp4(stream: Stream, path: Path, *, faststart: bool = True) -> Path:
+def write_mp4(
+    stream: Stream, path: Path, *, faststart: bool = True, movie_timescale: int = 1000
+) -> Path:
     """An ordinary progressive MP4 of a whole stream (libav's default edit lists)."""
-    options = {"movflags": "faststart"} if faststart else {}
+    options = {"movie_timescale": str(movie_timescale)}
+    options |= {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", format="mp4", container_options=options) as container:
         streams = _add_streams(container, stream.tracks, mp4=True)
         if stream.spec.timecode:

@@ -474,7 +474,8 @@ def audio_offset_ms(path: Path | str, times: Mapping[int, Fraction], track: int 
 def _offsets(
     heard: SoundSeen, track: int, frames: Sequence[FrameSeen], times: Mapping[int, Fraction]
 ) -> Offsets:
-    marks, lost = [], []
+    marks: list[tuple[Fraction, float]] = []
+    absent: list[tuple[Fraction, int]] = []
     for mark, at in _marks(frames, times):
         begin, length = _spot(heard, at), int(CHIRP_S * heard.rate)
         if begin < 0 or begin + length > len(heard.samples):
@@ -482,10 +483,20 @@ def _offsets(
         slot_sample = round(mark * heard.rate)
         offset = _located(heard, sound(track, heard.rate, slot_sample, length), begin)
         if offset is None:
-            lost.append(mark)
+            absent.append((mark, begin))
         else:
             marks.append((mark, offset - _fraction_ms(heard, at)))
-    return Offsets(tuple(marks), tuple(lost), not heard.errors and not heard.holes)
+    lost = _really_lost(heard, absent, [ms for _, ms in marks])
+    return Offsets(tuple(marks), lost, not heard.errors and not heard.holes)
+
+
+def _really_lost(
+    heard: SoundSeen, absent: Sequence[tuple[Fraction, int]], offsets_ms: Sequence[float]
+) -> tuple[Fraction, ...]:
+    """The absent marks that the sound should hold whole, shifted as it is."""
+    shift = round(float(np.median(offsets_ms)) * heard.rate / 1000) if offsets_ms else 0
+    room = len(heard.samples) - int(CHIRP_S * heard.rate)
+    return tuple(mark for mark, begin in absent if 0 <= begin + shift <= room)
 
 
 def _spot(heard: SoundSeen, at: Fraction) -> int:
@@ -534,12 +545,18 @@ def _located(heard: SoundSeen, chirp: Array, begin: int) -> float | None:
     """How late a chirp is, in ms: near its place first, then within a second and a half."""
     for reach_s in (0.1, 1.5):
         reach = int(reach_s * heard.rate)
-        low = max(begin - reach, 0)
-        part = heard.samples[low : begin + len(chirp) + reach]
+        low = begin - reach
+        part = _stretch(heard.samples, low, begin + len(chirp) + reach)
         place, likeness = _best_match(part, chirp)
         if likeness > 0.8:
             return (low + place - begin) * 1000 / heard.rate
     return None
+
+
+def _stretch(samples: Array, low: int, high: int) -> Array:
+    """The samples [low, high), silence where there are none."""
+    part = samples[max(low, 0) : max(high, 0)]
+    return np.pad(part, (max(-low, 0), high - max(low, 0) - len(part)))
 
 
 def _best_match(part: Array, chirp: Array) -> tuple[float, float]:
@@ -572,8 +589,13 @@ def check_exact(
     end_ms: Fraction | float,
     *,
     offset_ms: float = 1.0,
+    cover_ms: float = 50.0,
 ) -> list[str]:
-    """Every way the clip [start, end) is wrong, as sentences; [] is an exact clip."""
+    """Every way the clip [start, end) is wrong, as sentences; [] is an exact clip.
+
+    `offset_ms` is how far sound may stand off; it begins with the picture and may end `cover_ms`
+    before it (the last packets of a live edge).
+    """
     expected = asset.numbers_between(start_ms, end_ms)
     seen = inspect(path)
     problems = number_problems(seen.numbers, expected)
@@ -584,6 +606,13 @@ def check_exact(
     wanted, found = len(asset.streams[0].spec.audio), sounds(path)
     if len(found) != wanted:
         return [*problems, f"{len(found)} sound tracks, not {wanted}"]
+    shown = [f.time for f in seen.frames if f.time is not None]
+    end = (max(shown) if shown else Fraction(0)) - Fraction(cover_ms) / 1000
+    for index, heard in enumerate(found):
+        if heard.first_s > Fraction(1, 1000):
+            problems.append(f"sound {index} begins {float(heard.first_s):.3f} s late")
+        if heard.end_s < end:
+            problems.append(f"sound {index} ends {float(end - heard.end_s):.3f} s too early")
     for index, offsets in enumerate(audio_offsets(path, asset.times)):
         if offsets.lost or any(abs(ms) > offset_ms for _, ms in offsets.marks):
             problems.append(f"sound {index} is off by {offsets.worst_ms} ms, lost {offsets.lost}")
