@@ -31,11 +31,12 @@ log = structlog.get_logger(__name__)
 
 
 class Parts(NamedTuple):
-    """What a worker is made of besides its settings."""
+    """What a worker is made of besides its settings; `warm_up` runs before the first job."""
 
     works: Works
     handlers: Handlers
     world: object = None
+    warm_up: Callable[[], object] = lambda: None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = Settings.from_env(os.environ)
     works = registry.works()
     registry.check_complete(works)
-    made, world = handlers.build(settings)
-    serve(settings, given.queue, Parts(works, made, world), given.slots, given.metrics_port)
+
+    def parts() -> Parts:
+        made, world = handlers.build(settings)
+        return Parts(works, made, world, world.media.start)
+
+    serve(settings, given.queue, parts, given.slots, given.metrics_port)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -57,9 +62,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def serve(
-    settings: Settings, queue: str, parts: Parts, slots: int = 1, metrics_port: int | None = None
+    settings: Settings,
+    queue: str,
+    parts: Callable[[], Parts],
+    slots: int = 1,
+    metrics_port: int | None = None,
 ) -> None:
-    """Run the slots as supervised processes until SIGTERM or SIGINT."""
+    """Run the slots as supervised processes until SIGTERM or SIGINT.
+
+    `parts` is called in each slot's own process: what it opens is shared with no other.
+    """
     logs.set_up(settings.log_level)
     port = settings.worker_metrics_port if metrics_port is None else metrics_port
     names = tuple(f"{queue}-{index}" for index in range(slots))
@@ -68,7 +80,7 @@ def serve(
         if name == METRICS:
             _serve_metrics(settings, queue, port or 0)
         else:
-            _run_slot(settings, queue, parts, name, pid)
+            _run_slot(settings, queue, parts(), name, pid)
 
     def bury(name: str, pid: int) -> None:
         if name != METRICS:
@@ -107,6 +119,7 @@ def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int)
         owner=owner_name(name, pid),
     )
     runtime.ledger = PatientLedger(runtime.ledger, runtime.stop)
+    parts.warm_up()
     slot = Slot(queue, runtime, Bells(url), Queues(store), Leases(store))
     slot.start()
     log.info("slot started", slot=name, queue=queue)
