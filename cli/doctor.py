@@ -87,8 +87,8 @@ def python_finding(version: tuple[int, ...]) -> Finding:
 
 def ffmpeg_finding(found: ffmpegs.Ffmpeg) -> Finding:
     """What an ffmpeg that runs means: its version, and the encoders it lacks."""
-    where = {"setting": "CUTTINGROOM_FFMPEG", "path": "PATH", "package": "embedded"}[found.origin]
-    text = f"{found.version_text} ({where}: {found.path})"
+    where = "embedded" if found.origin == "package" else str(found.path)
+    text = f"{found.version_text} ({where})"
     lacking = [name for name in _WANTED_ENCODERS if name not in found.encoders]
     notes = []
     if not found.current:
@@ -188,11 +188,11 @@ def _redis(settings: Settings, search_path: str) -> Finding:
     if found is None:
         meaning = f"`cuttingroom clip` works without it, the service does not: {_INSTALL_REDIS}"
         return Finding(name="Redis", level="missing", found="none", meaning=meaning)
-    where = "PATH" if found.origin == "path" else "embedded"
+    where = "embedded" if found.origin == "package" else str(found.path)
     return Finding(
         name="Redis",
         level="ok",
-        found=f"{found.spelled} ({where}: {found.path})",
+        found=f"{found.spelled} ({where})",
         meaning="started and stopped with the service, its data kept in the data folder",
     )
 

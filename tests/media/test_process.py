@@ -250,6 +250,33 @@ def test_the_server_has_one_thread_so_its_forks_are_whole(
     assert len(list(Path(f"/proc/{server.pid}/task").iterdir())) == 1
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_nothing_stays_open_whatever_way_a_run_ends(
+    server: ForkServer, workspace: Workspace
+) -> None:
+    def ways() -> None:
+        server.call(f"{CHILDREN}:echo", 1, jail=workspace.jail(), limit_s=60)
+        for name, argument in (("crash", None), ("fail", ["TooLarge", "x", []]), ("hang", None)):
+            with pytest.raises(CuttingRoomError):
+                server.call(
+                    f"{CHILDREN}:{name}",
+                    argument,  # type: ignore[arg-type]
+                    jail=workspace.jail(),
+                    limit_s=60,
+                    stall_s=0.1,
+                )
+
+    def open_files() -> list[int]:
+        return [len(list(Path(f"/proc/{p}/fd").iterdir())) for p in (os.getpid(), server.pid)]
+
+    ways()
+    before = open_files()
+
+    ways()
+
+    assert eventually(lambda: open_files() == before)
+
+
 def test_several_threads_share_a_server(server: ForkServer, workspace: Workspace) -> None:
     def ask(number: int) -> object:
         return server.call(f"{CHILDREN}:echo", number, jail=workspace.jail(), limit_s=60)
