@@ -18,6 +18,8 @@ Absence = Literal["declared", "absent", "ended"]
 INSTANT_US = 1_000
 # Regions further apart than this have a hole between them; less is a packager's rounding.
 SEAM_US = 250_000
+# EXTINFs are usually written to the millisecond; what that leaves adds up far from a date.
+ROUNDING_US = 500
 SHORTEST_WAIT_US = 250_000
 
 
@@ -104,10 +106,13 @@ def select(
     chosen = tuple(p for p in listed if p.overlaps(start_us, end_us))
     edge_us = listed[-1].end_us if listed else start_us
     pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
+    anchors = _anchors(playlist, chosen)
+    doubt_us = ROUNDING_US * _farthest(chosen, anchors)
+    lead_us, tail_us = _margins(playlist, policy)
     return Selection(
         segments=tuple(p.segment for p in chosen),
-        extras=_extras(listed, chosen, *_margins(playlist, wanted, policy)),
-        anchors=_anchors(playlist, chosen),
+        extras=_extras(listed, chosen, start_us - lead_us - doubt_us, end_us + tail_us + doubt_us),
+        anchors=anchors,
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
         pending_from_ms=max(edge_us, start_us) // 1000 if pending else None,
@@ -150,12 +155,24 @@ def _placed_region(region: Region, limit_us: int | None, target_us: int) -> Iter
         yield Placed(segment, region.clock, end_us)
 
 
-def _margins(playlist: MediaPlaylist, wanted: TimeRange, policy: Policy) -> tuple[int, int]:
-    lead_us, tail_us = policy.lead_us, policy.tail_us
+def _margins(playlist: MediaPlaylist, policy: Policy) -> tuple[int, int]:
     if policy.lead_us and any(region.clock == "estimated" for region in playlist.regions):
         # Two playlists without dates agree only as far as their edges do: to a segment.
-        lead_us = tail_us = playlist.target_duration_us
-    return wanted.start_ms * 1000 - lead_us, wanted.end_ms * 1000 + tail_us
+        return playlist.target_duration_us, playlist.target_duration_us
+    return policy.lead_us, policy.tail_us
+
+
+def _farthest(chosen: tuple[Placed, ...], anchors: tuple[Segment, ...]) -> int:
+    """Over how many EXTINFs the place of a chosen segment was summed up, at most."""
+    dated = {anchor.discontinuity_sequence: anchor.sequence for anchor in anchors}
+    return max(
+        (
+            abs(p.segment.sequence - dated[p.segment.discontinuity_sequence])
+            for p in chosen
+            if p.segment.discontinuity_sequence in dated
+        ),
+        default=0,
+    )
 
 
 def _drift(segment: Segment, target_us: int) -> int:

@@ -326,6 +326,21 @@ def test_an_anchor_is_fetched_where_the_chosen_segments_have_no_date(
     assert [s.sequence for s in found.anchors] == anchors
 
 
+@pytest.mark.parametrize(("count", "extras"), [(100, []), (1000, [999])])
+def test_far_from_a_date_neighbours_are_taken_where_rounding_adds_up(
+    count: int, extras: list[int]
+) -> None:
+    playlist = a_playlist(
+        *(a_segment(i, 100 + 4 * i, dated=i == 0) for i in range(count + 3)),
+    )
+    start_s = 100 + 4 * count + 0.4
+
+    found = select(playlist, span(start_s, start_s + 2), NOW_US)
+
+    assert [s.sequence for s in found.segments] == [count]
+    assert [s.sequence for s in found.extras] == extras
+
+
 def test_each_region_has_its_own_anchor() -> None:
     playlist = a_playlist(
         a_segment(0, 100),
