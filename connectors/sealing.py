@@ -21,7 +21,10 @@ class Sealer:
 
     def __init__(self, keys: SecretStr | str) -> None:
         text = keys.get_secret_value() if isinstance(keys, SecretStr) else keys
-        self._ring = MultiFernet([_fernet(key) for key in text.split(",") if key.strip()])
+        keys_given = [_fernet(key) for key in text.split(",") if key.strip()]
+        if not keys_given:
+            raise InvalidCommand("the key ring is empty: secrets cannot be sealed")
+        self._ring = MultiFernet(keys_given)
 
     def __repr__(self) -> str:
         return "Sealer(***)"

@@ -79,5 +79,10 @@ def objects(endpoint: str) -> dict[str, int]:
 
 def uploads(endpoint: str) -> list[str]:
     """The keys of every upload that was begun and neither completed nor aborted."""
-    listed = client_for(endpoint).list_multipart_uploads(Bucket=BUCKET)
+    client = client_for(endpoint)
+    try:
+        listed = client.list_multipart_uploads(Bucket=BUCKET)
+    except client.exceptions.NoSuchUpload:
+        # rclone's way to say that there are none.
+        return []
     return [found["Key"] for found in listed.get("Uploads", [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -48,12 +49,12 @@ def reply(
 
 
 @contextmanager
-def loopback(address: str = "127.0.0.1") -> Iterator[Loopback]:
+def loopback(address: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Loopback]:
     """A running server that is gone afterwards."""
     with socket.create_server((address, 0)) as listener:
         server = Loopback(port=listener.getsockname()[1])
         listener.settimeout(0.05)
-        accepting = threading.Thread(target=_accept, args=(listener, server))
+        accepting = threading.Thread(target=_accept, args=(listener, server, tls))
         accepting.start()
         try:
             yield server
@@ -62,21 +63,21 @@ def loopback(address: str = "127.0.0.1") -> Iterator[Loopback]:
             accepting.join()
 
 
-def _accept(listener: socket.socket, server: Loopback) -> None:
+def _accept(listener: socket.socket, server: Loopback, tls: ssl.SSLContext | None) -> None:
     threads = []
     while not server.ended.is_set():
         with suppress(TimeoutError):
             conn, _ = listener.accept()
             server.connections += 1
-            threads.append(threading.Thread(target=_serve, args=(conn, server)))
+            threads.append(threading.Thread(target=_serve, args=(conn, server, tls)))
             threads[-1].start()
     for thread in threads:
         thread.join()
 
 
-def _serve(conn: socket.socket, server: Loopback) -> None:
-    conn.settimeout(0.05)
-    with conn, suppress(OSError):
+def _serve(plain: socket.socket, server: Loopback, tls: ssl.SSLContext | None) -> None:
+    with plain, suppress(OSError), tls.wrap_socket(plain, True) if tls else plain as conn:
+        conn.settimeout(0.05)
         while (request := _read_request(conn, server)) is not None:
             server.requests.append(request)
             script = server.answers.get(request.target.partition("?")[0])

@@ -5,12 +5,19 @@ from __future__ import annotations
 import gzip
 import logging
 import socket
+import ssl
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from connectors.egress import Budget, Egress, Limits, redacted, retry_after_s
 from schemas.errors import (
@@ -559,3 +566,65 @@ def test_secrets_reach_no_log_and_no_message(
 
     assert len(spoken) > 2
     assert "s3cret" not in caplog.text + "".join(spoken)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate and key for tls.example that signs itself, as one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tls.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("tls.example")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(
+        made.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "works"),
+    [
+        ("tls.example", True, True),
+        ("other.example", True, False),
+        ("127.0.0.1", True, False),
+        ("tls.example", False, False),
+    ],
+)
+def test_tls_is_verified_by_name_though_an_address_is_connected_to(
+    host: str, trusted: bool, works: bool, certificate: Path
+) -> None:
+    def resolve(name: str, port: int) -> list[tuple[Any, ...]]:
+        return list(socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM))
+
+    ca_file = str(certificate) if trusted else None
+    client = Egress(allow_cidrs=["127.0.0.1/32"], ca_file=ca_file, resolve=resolve, limits=QUICK)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    names: list[str | None] = []
+    context.sni_callback = lambda sock, name, _: names.append(name)
+
+    with loopback(tls=context) as server:
+        server.answers["/"] = reply(b"ok")
+        url = f"https://{host}:{server.port}/"
+        if works:
+            assert client.get_bytes(url, max_bytes=10).data == b"ok"
+            assert names == [host]
+            assert server.requests[0].headers["host"] == f"{host}:{server.port}"
+        else:
+            with pytest.raises(SourceUnavailable, match="certificate"):
+                client.get_bytes(url, max_bytes=10)
+            assert server.requests == []
+    client.close()
