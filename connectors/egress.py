@@ -508,6 +508,8 @@ class Egress:
                 if wanted.allow_short and reply.status_code == 416:
                     return _downloaded(reply, final, 0)
                 _raise_for_status(reply, final)
+                if span is None and (_total_size(reply) or 0) > wanted.max_bytes:
+                    raise TooLarge(f"{redacted(final)} is larger than {wanted.max_bytes} bytes")
                 size = _copy(_selected(reply, span), out, wanted.max_bytes, wanted.on_bytes, final)
         if span and not (wanted.allow_short and size == _left_of(span, _total_size(reply))):
             _expect(size, span.length, final)

@@ -77,9 +77,9 @@ def _accept(listener: socket.socket, server: Loopback, tls: ssl.SSLContext | Non
 
 def _serve(plain: socket.socket, server: Loopback, tls: ssl.SSLContext | None) -> None:
     with plain, suppress(OSError), tls.wrap_socket(plain, True) if tls else plain as conn:
-        conn.settimeout(0.05)
         while (request := _read_request(conn, server)) is not None:
             server.requests.append(request)
+            conn.settimeout(30)
             script = server.answers.get(request.target.partition("?")[0])
             if callable(script):
                 script(conn, request)
@@ -88,6 +88,7 @@ def _serve(plain: socket.socket, server: Loopback, tls: ssl.SSLContext | None) -
 
 
 def _read_request(conn: socket.socket, server: Loopback) -> Request | None:
+    conn.settimeout(0.05)
     data = b""
     while b"\r\n\r\n" not in data:
         data += _receive(conn, server)
