@@ -330,6 +330,22 @@ def _ts_bytes(tracks: Sequence[Track], piece: _Piece, start_90k: int) -> bytes:
     return sink.getvalue()
 
 
+def _packed_bytes(track: Track, piece: _Piece, start_90k: int) -> bytes:
+    """Packed audio: an ID3 tag with the first PTS, then raw frames (RFC 8216, 3.4)."""
+    assert track.audio
+    sink = io.BytesIO()
+    kind = {"aac": "adts"}.get(track.audio.codec, track.audio.codec)
+    container = av.open(sink, "w", format=kind)
+    streams = _add_streams(container, [track])
+    for packet in _packets([track], piece, Fraction(0), streams):
+        container.mux_one(packet)
+    container.close()
+    pts = (start_90k + round(piece.samples[0][0].pts * TICKS)) % 2**33
+    body = b"com.apple.streaming.transportStreamTimestamp\0" + pts.to_bytes(8, "big")
+    frame = b"PRIV" + len(body).to_bytes(4, "big") + b"\0\0" + body
+    return b"ID3\x04\0\0" + bytes([0, 0, 0, len(frame)]) + frame + sink.getvalue()
+
+
 class _Counters:
     """Continuity counters that run on from one segment to the next."""
 
@@ -494,6 +510,7 @@ def segment(
     segment_s: float | Fraction = 2,
     byte_range: bool = False,
     separate_audio: bool = False,
+    packed_audio: bool = False,
     audio_segment_s: float | Fraction = Fraction(192, 100),
     encrypt: Encryption | None = None,
     discontinuities: Sequence[Discontinuity] = (),
@@ -506,11 +523,14 @@ def segment(
 ) -> HlsAsset:
     """An HLS presentation of the streams, one after another.
 
+    `packed_audio` makes separate sound raw ADTS, AC-3 or E-AC-3 with an ID3 timestamp.
     `region_jumps_ms[i]` moves the wall clock of stream i+1 (negative: regions overlap).
     `gaps` are marked EXT-X-GAP and have no file; `missing` have no file and no mark.
     """
     assert pdt in PDT_POLICIES
-    plan = _Plan(container, byte_range, encrypt, pdt, pdt_drift_ppm, epoch_ms, tuple(gaps))
+    plan = _Plan(
+        container, byte_range, encrypt, pdt, pdt_drift_ppm, epoch_ms, tuple(gaps), packed_audio
+    )
     lines = _lines(streams[0], separate_audio, Fraction(segment_s), Fraction(audio_segment_s))
     regions: list[Region] = []
     jump_ms = 0
@@ -535,6 +555,7 @@ class _Plan:
     drift_ppm: int
     epoch_ms: int
     gaps: tuple[int, ...]
+    packed_audio: bool
 
 
 def _lines(
@@ -640,6 +661,12 @@ def _blobs(
     pieces: Sequence[_Piece],
     shifts: Sequence[_Shift],
 ) -> tuple[list[bytes], str | None, dict[int, int]]:
+    if plan.packed_audio and line.audio_only:
+        return (
+            [_packed_bytes(tracks[0], p, _shift_at(shifts, p.start_s).start_90k) for p in pieces],
+            None,
+            {},
+        )
     if plan.container == "ts":
         blobs = [
             line.counters.apply(_ts_bytes(tracks, p, _shift_at(shifts, p.start_s).start_90k))
@@ -671,7 +698,7 @@ def _entry(
         "after_discontinuity": before is None or new_region,
         "absent": False,
     }[plan.pdt]
-    suffix = "ts" if plan.container == "ts" else "m4s"
+    suffix = _suffix(line, stream, plan)
     key = None
     if plan.encrypt:
         iv = plan.encrypt.iv_of(sequence) if plan.encrypt.explicit_iv else None
@@ -690,6 +717,13 @@ def _entry(
         key=key,
         init_encrypted=bool(plan.encrypt and plan.encrypt.encrypt_init),
     )
+
+
+def _suffix(line: _Line, stream: Stream, plan: _Plan) -> str:
+    if plan.packed_audio and line.audio_only:
+        audio = stream.tracks[line.track_indices[0]].audio
+        return {"aac": "aac", "ac3": "ac3", "eac3": "ec3"}[audio.codec if audio else "aac"]
+    return "ts" if plan.container == "ts" else "m4s"
 
 
 def _finished(line: _Line, plan: _Plan, files: dict[str, bytes]) -> MediaPlaylist:

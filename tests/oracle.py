@@ -351,6 +351,24 @@ def libav_numbers(path: Path | str) -> list[int | None]:
     return found
 
 
+def timecodes(path: Path | str) -> list[tuple[int, int, int, int] | None]:
+    """The timecode label in each presented frame's own data (rates up to 30)."""
+    found: list[tuple[int, int, int, int] | None] = []
+    with av.open(str(path), "r") as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for frame in container.decode(video=0):
+            data: Any = frame.side_data.get("S12M_TIMECODE")
+            found.append(_label(int.from_bytes(bytes(data)[4:8], "little")) if data else None)
+    return found
+
+
+def _label(word: int) -> tuple[int, int, int, int]:
+    """SMPTE 12M: two decimal digits a field, hours in the lowest byte."""
+    masks = ((0, 0x3F), (8, 0x7F), (16, 0x7F), (24, 0x3F))
+    hours, minutes, seconds, frames = (word >> shift & mask for shift, mask in masks)
+    return tuple(10 * (v >> 4) + (v & 15) for v in (hours, minutes, seconds, frames))  # type: ignore[return-value]
+
+
 # ---- sound --------------------------------------------------------------------------------
 
 

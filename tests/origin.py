@@ -40,6 +40,9 @@ _TYPES = {
     "ts": "video/mp2t",
     "m4s": "video/iso.segment",
     "mp4": "video/mp4",
+    "aac": "audio/aac",
+    "ac3": "audio/ac3",
+    "ec3": "audio/eac3",
     "bin": "application/octet-stream",
 }
 _SECRET = b"only the origin knows"
@@ -299,7 +302,7 @@ class Origin:
 
     def bytes_sent(self, path: str | None = None) -> int:
         """Body bytes sent, of one path or of all media (playlists and keys left out)."""
-        media = (".ts", ".m4s", ".mp4")
+        media = (".ts", ".m4s", ".mp4", ".aac", ".ac3", ".ec3")
         return sum(
             r.sent for r in self.requests if (r.path == path if path else r.path.endswith(media))
         )

@@ -61,7 +61,7 @@ class StreamSpec:
     start_pts_90k: int | None = None  # of the first frame; None: 900000 in TS, 0 in fMP4
     first_number: int = 0
     first_time_s: Fraction = Fraction(0)  # stream time at which this part begins
-    timecode: str = ""  # "10:00:00:00": a tmcd track in fMP4
+    timecode: str = ""  # of number 0: in SEI of every frame, and as a tmcd track in MP4
 
     @property
     def frame_count(self) -> int:
@@ -183,6 +183,8 @@ def _x26x_params(spec: StreamSpec) -> str:
         "rc-lookahead": "10",
         "repeat-headers": "1",
     }
+    if spec.timecode and not hevc:
+        params["pic-struct"] = "1"
     if hevc:
         params |= {
             "b-pyramid": str(int(spec.b_pyramid)),
@@ -240,6 +242,8 @@ def _video_track(spec: StreamSpec) -> Track:
     packets = [p for frame in _frames(spec, base) for p in context.encode(frame)]
     packets += context.encode(None)
     samples = _video_samples(spec, packets, base)
+    if spec.timecode:
+        samples = tuple(_labelled(spec, sample) for sample in samples)
     return Track("video", samples, out, holder, bytes(context.extradata or b""))
 
 
@@ -267,6 +271,81 @@ def _video_samples(
         for p in packets
         if p.pts is not None and p.dts is not None
     )
+
+
+# ---- timecode -----------------------------------------------------------------------------
+
+
+def timecode_of(spec: StreamSpec, number: int) -> tuple[int, int, int, int]:
+    """Hours, minutes, seconds and frames of the label of a frame (";" counts drop-frame)."""
+    rate = round(spec.fps)
+    hours, minutes, seconds, frames = (int(p) for p in spec.timecode.replace(";", ":").split(":"))
+    count = ((hours * 60 + minutes) * 60 + seconds) * rate + frames
+    drop = rate // 15 if ";" in spec.timecode else 0
+    whole = hours * 60 + minutes
+    count += number - drop * (whole - whole // 10)
+    if drop:
+        tens, rest = divmod(count, rate * 600 - 9 * drop)
+        count += 9 * drop * tens + drop * max(0, (rest - drop) // (rate * 60 - drop))
+    return (
+        count // (rate * 3600) % 24,
+        count // (rate * 60) % 60,
+        count // rate % 60,
+        count % rate,
+    )
+
+
+def _labelled(spec: StreamSpec, sample: Sample) -> Sample:
+    """The sample with a timecode in its SEI, as broadcast encoders write it."""
+    index = spec.frame_times.index(sample.pts)
+    label = timecode_of(spec, spec.first_number + index)
+    if spec.codec == "hevc":
+        return replace(sample, data=_hevc_label(sample.data, spec, label))
+    return replace(sample, data=_h264_label(sample.data, spec, label))
+
+
+def _h264_label(data: bytes, spec: StreamSpec, label: tuple[int, int, int, int]) -> bytes:
+    """Annex D.1.3: the pic_timing message rewritten with a clock timestamp."""
+    at = data.index(b"\0\0\1\x06\x01") + 3
+    end = data.find(b"\0\0\1", at)
+    pic_struct = data[at + 3] >> 4
+    stamps = {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 6: 3}[pic_struct]
+    hours, minutes, seconds, frames = label
+    bits = f"{pic_struct:04b}1" + "00" + "1" + _counting(spec) + "100"
+    bits += f"{frames:08b}{seconds:06b}{minutes:06b}{hours:05b}" + "0" * 24 + "0" * (stamps - 1)
+    return data[:at] + _sei(b"\x06", 1, bits) + data[end:]
+
+
+def _hevc_label(data: bytes, spec: StreamSpec, label: tuple[int, int, int, int]) -> bytes:
+    """Annex D.2.27: a time_code message before the first slice."""
+    hours, minutes, seconds, frames = label
+    bits = "01" + "1" + "0" + _counting(spec) + "100"
+    bits += f"{frames:09b}{seconds:06b}{minutes:06b}{hours:05b}00000"
+    at = 0
+    while (data[at + 3] >> 1 & 0x3F) >= 32 or data[at : at + 3] != b"\0\0\1":
+        at = data.index(b"\0\0\1", at + 1)
+    return data[:at] + b"\0\0\1" + _sei(b"\x4e\x01", 136, bits) + data[at:]
+
+
+def _counting(spec: StreamSpec) -> str:
+    return f"{4 if ';' in spec.timecode else 0:05b}"
+
+
+def _sei(header: bytes, kind: int, bits: str) -> bytes:
+    """A SEI unit with one message, emulation prevention included."""
+    if len(bits) % 8:
+        bits += "1"
+    bits += "0" * (-len(bits) % 8)
+    payload = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    body = bytes([kind, len(payload)]) + payload + b"\x80"
+    out, zeros = bytearray(header), 0
+    for byte in body:
+        if zeros >= 2 and byte <= 3:
+            out.append(3)
+            zeros = 0
+        out.append(byte)
+        zeros = zeros + 1 if byte == 0 else 0
+    return bytes(out)
 
 
 # ---- sound --------------------------------------------------------------------------------

@@ -36,7 +36,9 @@ from tests.oracle import (
     libav_numbers,
     quality,
     sounds,
+    timecodes,
 )
+from tests.streams import timecode_of
 
 FILM = Fraction(30_000, 1001)
 VARIANTS = {
@@ -112,11 +114,16 @@ def test_every_frame_can_be_read_back_with_its_time(
         assert abs(frame.time - first - wanted) <= Fraction(1, 90_000)
 
 
-@pytest.mark.parametrize("container", ["ts", "fmp4"])
-@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [
+        (n, c)
+        for n, sound in SOUNDS.items()
+        for c in ("ts", "fmp4")
+        if not (sound.latm and c != "ts")
+    ],
+)
 def test_sound_stands_where_the_picture_says(name: str, container: str, tmp_path: Path) -> None:
-    if container == "fmp4" and SOUNDS[name].latm:
-        pytest.skip("LATM belongs to transport streams")
     stream = build(StreamSpec(seconds=3, audio=(SOUNDS[name],)))
     path = _joined(segment(stream, container=container), tmp_path)
 
@@ -394,3 +401,61 @@ def test_a_whole_stream_is_exact_lossless_and_identical(tmp_path: Path) -> None:
 
 def test_building_again_costs_nothing() -> None:
     assert build(StreamSpec()) is build(StreamSpec())
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(
+    ("start", "fps", "number", "label"),
+    [
+        ("10:00:00:00", Fraction(25), 30, (10, 0, 1, 5)),
+        ("23:59:59:20", Fraction(25), 5, (0, 0, 0, 0)),
+        ("00:00:59;28", FILM, 2, (0, 1, 0, 2)),
+        ("00:09:59;28", FILM, 2, (0, 10, 0, 0)),
+        ("01:00:00;00", FILM, 45, (1, 0, 1, 15)),
+    ],
+)
+def test_every_frame_carries_its_timecode(
+    codec: str,
+    start: str,
+    fps: Fraction,
+    number: int,
+    label: tuple[int, int, int, int],
+    tmp_path: Path,
+) -> None:
+    spec = StreamSpec(codec=codec, fps=fps, timecode=start, seconds=2, audio=())
+    path = _joined(segment(build(spec)), tmp_path)
+
+    labels = timecodes(path)
+
+    assert labels == [timecode_of(spec, n) for n in range(spec.frame_count)]
+    assert labels[number] == label
+    assert inspect(path).clean
+
+
+@pytest.mark.parametrize("interlaced", ["", "tff", "bff"])
+def test_mp4_names_its_first_timecode(interlaced: str, tmp_path: Path) -> None:
+    stream = build(StreamSpec(timecode="10:00:00:00", interlaced=interlaced, seconds=2))
+    whole = write_mp4(stream, tmp_path / "a.mp4")
+    pieces = _joined(segment(stream, container="fmp4"), tmp_path)
+
+    assert [t.handler for t in layout(whole).tracks] == ["vide", "soun", "tmcd"]
+    assert inspect(pieces).numbers == list(range(50))
+    assert timecodes(whole)[26] == (10, 0, 1, 1)
+    with av.open(str(whole), "r") as container:
+        assert container.streams.video[0].metadata["timecode"] == "10:00:00:00"
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("aac", "aac"), ("ac3", "ac3"), ("eac3", "ec3")])
+def test_packed_sound_opens_with_its_clock(codec: str, suffix: str, tmp_path: Path) -> None:
+    stream = build(StreamSpec(seconds=4, audio=(AudioSpec(codec),), start_pts_90k=180_000))
+    asset = segment(stream, separate_audio=True, packed_audio=True)
+
+    parts = asset.playlist("audio-0.m3u8").segments
+    data = asset.files[parts[1].name]
+    clock = int.from_bytes(data[data.index(b"Timestamp\0") + 10 :][:8], "big")
+
+    assert parts[1].name == f"audio-0-1.{suffix}"
+    assert clock == 180_000 + round(parts[1].start_s * 90_000)
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(b"".join(asset.files[p.name] for p in parts))
+    assert len(sounds(path)[0].samples) >= 4 * 48_000
