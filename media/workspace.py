@@ -67,37 +67,6 @@ class Workspace:
         """The jail of a child that works here, with what else it may read and its limits."""
         return Jail(workspace=self.path, reads=reads, **limits)
 
-    def used_bytes(self) -> int:
-        """The bytes its files take on disk; links are not followed."""
-        return _used(self.path)
-
-    def check_meter(self, max_bytes: int) -> None:
-        """Refuse to go on where it holds more than that."""
-        used = self.used_bytes()
-        if used > max_bytes:
-            raise TooLarge(f"the job holds {used} bytes on disk, more than its {max_bytes}")
-
-    def metered(self, control: Control | None, max_bytes: int) -> Control:
-        """A control for a child that works here: the one given, and the meter once a second."""
-        last = float("-inf")
-
-        def check() -> None:
-            nonlocal last
-            if control is not None:
-                control()
-            now = time.monotonic()
-            if now - last >= METER_EVERY_S:
-                last = now
-                self.check_meter(max_bytes)
-
-        return check
-
-    def check_room(self, estimate_bytes: int) -> None:
-        """Refuse to begin where the disk has not three times the estimate free."""
-        free, needed = shutil.disk_usage(self.path).free, ROOM_FACTOR * estimate_bytes
-        if free < needed:
-            raise DiskFull(f"the job may need {needed} bytes on disk and {free} are free")
-
     def remove(self) -> None:
         """Delete the folder and give up the lock; a second time does nothing."""
         if self._lock < 0:
@@ -107,6 +76,49 @@ class Workspace:
             _lock_file(self.path).unlink(missing_ok=True)
         os.close(self._lock)
         self._lock = -1
+
+
+def used_bytes(folder: Path) -> int:
+    """The bytes its files take on disk; links are not followed."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    total += used_bytes(Path(entry.path))
+                else:
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
+
+
+def check_meter(folder: Path, max_bytes: int) -> None:
+    """Refuse to go on where a job's folder holds more than that."""
+    used = used_bytes(folder)
+    if used > max_bytes:
+        raise TooLarge(f"the job holds {used} bytes on disk, more than its {max_bytes}")
+
+
+def check_room(folder: Path, estimate_bytes: int) -> None:
+    """Refuse to begin where the disk has not three times the estimate free."""
+    free, needed = shutil.disk_usage(folder).free, ROOM_FACTOR * estimate_bytes
+    if free < needed:
+        raise DiskFull(f"the job may need {needed} bytes on disk and {free} are free")
+
+
+def metered(folder: Path, control: Control | None, max_bytes: int) -> Control:
+    """A control for a child that works in a folder: the one given, and the meter once a second."""
+    last = float("-inf")
+
+    def check() -> None:
+        nonlocal last
+        if control is not None:
+            control()
+        now = time.monotonic()
+        if now - last >= METER_EVERY_S:
+            last = now
+            check_meter(folder, max_bytes)
+
+    return check
 
 
 def sweep(root: Path) -> int:
@@ -153,15 +165,3 @@ def _take_lock(root: Path, name: str) -> int:
 
 def _lock_file(folder: Path) -> Path:
     return folder.with_name(folder.name + _LOCK_SUFFIX)
-
-
-def _used(folder: Path) -> int:
-    total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                if entry.is_dir(follow_symlinks=False):
-                    total += _used(Path(entry.path))
-                else:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-    return total

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from media.workspace import Workspace, sweep
+from media.workspace import Workspace, check_meter, check_room, metered, sweep, used_bytes
 from schemas.errors import DiskFull, InvalidCommand, TooLarge
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -43,31 +43,31 @@ def test_the_meter_counts_files_below_and_does_not_follow_links(tmp_path: Path) 
         (workspace.path / "sub" / "a").write_bytes(os.urandom(100_000))
         (workspace.path / "link").symlink_to(tmp_path / "huge")
 
-        used = workspace.used_bytes()
+        used = used_bytes(workspace.path)
 
         assert 100_000 <= used < 200_000
-        workspace.check_meter(200_000)
+        check_meter(workspace.path, 200_000)
         with pytest.raises(TooLarge):
-            workspace.check_meter(50_000)
+            check_meter(workspace.path, 50_000)
 
 
 def test_a_metered_control_asks_the_given_one_and_holds_the_meter(tmp_path: Path) -> None:
     asked: list[int] = []
     with Workspace.create(tmp_path, "job", 1) as workspace:
-        workspace.metered(lambda: asked.append(1), 100_000)()
+        metered(workspace.path, lambda: asked.append(1), 100_000)()
         workspace.file("big").write_bytes(os.urandom(200_000))
 
         with pytest.raises(TooLarge):
-            workspace.metered(lambda: asked.append(2), 100_000)()
+            metered(workspace.path, lambda: asked.append(2), 100_000)()
 
     assert asked == [1, 2]
 
 
 def test_a_disk_without_three_times_the_estimate_is_full(tmp_path: Path) -> None:
     with Workspace.create(tmp_path, "job", 1) as workspace:
-        workspace.check_room(1)
+        check_room(workspace.path, 1)
         with pytest.raises(DiskFull):
-            workspace.check_room(10**18)
+            check_room(workspace.path, 10**18)
 
 
 def test_a_root_that_cannot_be_written_is_a_full_disk(tmp_path: Path) -> None:
