@@ -61,6 +61,7 @@ class _Found:
     frame_ticks: int = 0
     regular: bool = True
     pid_of_pictures: int = -1
+    ends_full: bool = False
 
     @property
     def first_pts(self) -> int | None:
@@ -171,8 +172,8 @@ class _RunBuilder:
         damaged = why or None
         if not members[-1].whole or _ends_early(members, facts):
             damaged = damaged or "it ends before its time"
-        if damaged and facts is not None:
-            entries[-1] = _without_last(entries[-1])
+        last = members[-1]
+        torn = last.entry.pts and (last.ends_full or not last.whole)
         return Run(
             track=self._track,
             discontinuity_sequence=members[0].held.discontinuity_sequence,
@@ -180,6 +181,7 @@ class _RunBuilder:
             pictures=facts,
             sounds=tuple(_joined_sounds(members)),
             damaged=damaged,
+            torso_pts=last.entry.pts[-1] if damaged and torn else None,
         )
 
 
@@ -245,6 +247,7 @@ def _boiled(number: int, held: HeldSegment, opened: OpenSegment, near: int | Non
     return _Found(
         held, entry, sounds, opened.whole, opened.counters, timebase, usual, regular,
         pid_of_pictures=next((p for p in opened.counters if p not in opened.sounds), -1),
+        ends_full=opened.ends_full,
     )  # fmt: skip
 
 
@@ -301,7 +304,7 @@ def _sound_break(before: _Found, after: _Found) -> str:
         if key not in after.sounds or not pts or not after.sounds[key][1]:
             continue
         step = Fraction(sound.frame_samples, sound.sample_rate_hz) / sound.timebase
-        if after.sounds[key][1][0] - pts[-1] > step * 5 / 2:
+        if after.sounds[key][1][0] - pts[-1] > step * 3 / 2:
             return "sound is missing at its end"
     return ""
 
@@ -309,17 +312,24 @@ def _sound_break(before: _Found, after: _Found) -> str:
 def _counter_breaks(found: list[_Found]) -> list[int]:
     """Joins where continuity counters jump, in a stream whose other counters run on."""
     pairs = [segment.counters.get(segment.pid_of_pictures) for segment in found]
-    if len(pairs) < 3 or any(pair is None for pair in pairs):
-        return []
     known = [pair for pair in pairs if pair is not None]
+    if len(known) < len(pairs):
+        return []
     jumps = [at for at in range(1, len(known)) if (known[at - 1][1] + 1) & 15 != known[at][0]]
-    resets = len({first for first, _ in known[1:]}) == 1
-    return [] if resets or len(jumps) == len(known) - 1 else jumps
+    if len(jumps) == len(known) - 1:
+        # Counters start anew with each segment, or there is but one join: stuffing must tell.
+        resets = len({first for first, _ in known}) == 1
+        return [] if resets else [at for at in jumps if found[at - 1].ends_full]
+    return jumps
 
 
 def _ends_early(members: list[_Found], facts: PictureFacts | None) -> bool:
     """Whether the last segment's pictures stop short of its EXTINF, where EXTINFs are exact."""
-    if facts is None or not facts.regular:
+    if facts is None:
+        return False
+    if members[-1].ends_full or _sound_ends_early(members):
+        return True
+    if not facts.regular:
         return False
     frame = float(facts.frame_ticks * facts.timebase)
     short = [_shortage(member, frame) for member in members if member.entry.pts]
@@ -329,23 +339,29 @@ def _ends_early(members: list[_Found], facts: PictureFacts | None) -> bool:
     return short[-1] > 0.5 if not others else max(abs(s) for s in others) <= 1.5 * frame
 
 
+def _sound_ends_early(members: list[_Found]) -> bool:
+    """Whether sound lags behind the pictures more at the end of the last segment than elsewhere."""
+    for key, (sound, _) in members[-1].sounds.items():
+        lags = [_lag(member, key) for member in members if key in member.sounds]
+        if len(lags) > 1 and lags[-1] - max(lags[:-1]) > 1.5 * sound.frame_samples / (
+            sound.sample_rate_hz
+        ):
+            return True
+    return False
+
+
+def _lag(member: _Found, key: int) -> float:
+    """Seconds by which the last picture begins later than the last sound frame."""
+    sound, pts = member.sounds[key]
+    last = max(member.entry.pts) * member.timebase if member.entry.pts else 0
+    return float(last - pts[-1] * sound.timebase)
+
+
 def _shortage(member: _Found, frame_s: float) -> float:
     """Seconds by which a segment's pictures last less than its EXTINF."""
     pts = member.entry.pts
     lasts = float((max(pts) - min(pts)) * member.timebase) + frame_s
     return member.held.duration_us / 1e6 - lasts
-
-
-def _without_last(entry: IndexedSegment) -> IndexedSegment:
-    """A segment without its last picture, which may be a torso."""
-    last = len(entry.pts) - 1
-    return entry.model_copy(
-        update={
-            "pts": entry.pts[:last],
-            "keys": tuple(key for key in entry.keys if key < last),
-            "idrs": tuple(key for key in entry.idrs if key < last),
-        }
-    )
 
 
 # --- a run

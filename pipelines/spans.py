@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -40,7 +41,8 @@ WRAP_S = Fraction(1 << 33, 90_000)
 TS_TIMEBASE = Fraction(1, 90_000)
 # Where a playlist announces a discontinuity, clocks may disagree by this much and nothing is lost.
 JOIN_SLACK_US = 500_000
-SOUND_SLACK_S = Fraction(12, 100)
+# Sound of the last pictures may lie in the next segment, which need not be held.
+SOUND_SLACK_S = Fraction(1, 4)
 
 
 # --- the wall clock of a run
@@ -61,6 +63,11 @@ class WallClock:
                 return wall + (pts - base) * self.timebase * MICRO
         _, base, wall = self.pieces[0]
         return wall + (pts - base) * self.timebase * MICRO
+
+    def seconds_at(self, wall_us: Fraction) -> Fraction:
+        """The PTS, in seconds, of an instant of wall clock."""
+        _, base, wall = next((p for p in reversed(self.pieces) if p[2] <= wall_us), self.pieces[0])
+        return base * self.timebase + (wall_us - wall) / MICRO
 
     def moved(self, by_us: Fraction) -> WallClock:
         """The same clock, set later."""
@@ -161,6 +168,8 @@ def pictures_of(number: int, run: Run, index: MediaIndex) -> Pictures:
     pts = tuple(p for segment in run.segments for p in segment.pts)
     keys = _flat(run, firsts, "keys")
     shown = sorted(p for p in pts[keys[0] :] if p >= pts[keys[0]]) if keys else []
+    if run.torso_pts is not None:
+        shown = [p for p in shown if p < run.torso_pts]
     if len(set(shown)) != len(shown):
         raise CorruptMedia("two pictures bear one PTS")
     idrs = frozenset(_flat(run, firsts, "idrs"))
@@ -519,18 +528,19 @@ class _Heard:
 
 
 def _sound_tracks(
-    request: CutRequest, index: MediaIndex, stretches: Sequence[_Under], end: Fraction
-) -> tuple[tuple[SoundTrack, ...], list[Hole]]:
+    request: CutRequest,
+    index: MediaIndex,
+    stretches: Sequence[_Under],
+    clocks: Mapping_[int, WallClock],
+    end: Fraction,
+) -> tuple[SoundTrack, ...]:
     tracks: list[SoundTrack] = []
-    holes: list[Hole] = []
     for number, held in enumerate(request.tracks):
         for place in range(_sound_count(index, number)):
-            heard = _heard(index, number, place, stretches)
+            heard = _heard(index, number, place, stretches, clocks)
             if heard:
-                track, missing = _sound_track(number, held, heard, end, place)
-                tracks.append(track)
-                holes.extend(missing)
-    return tuple(tracks), holes
+                tracks.append(_sound_track(number, held, heard, end, place))
+    return tuple(tracks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -549,30 +559,81 @@ def _sound_count(index: MediaIndex, track: int) -> int:
     return max((len(run.sounds) for run in index.runs if run.track == track), default=0)
 
 
-def _heard(index: MediaIndex, track: int, place: int, stretches: Sequence[_Under]) -> list[_Heard]:
-    """The sound under each stretch: that of its own run, or of the rendition's same region."""
-    found = []
+def _heard(
+    index: MediaIndex,
+    track: int,
+    place: int,
+    stretches: Sequence[_Under],
+    clocks: Mapping_[int, WallClock],
+) -> list[_Heard]:
+    """The sound under each stretch: that of its own region, and a neighbour's where that lacks.
+
+    A rendition has its own segment grid, so near a discontinuity its sound may still, or already,
+    lie on the neighbouring region's timeline.
+    """
+    found: list[_Heard] = []
     for under in stretches:
-        for number, run in enumerate(index.runs):
-            if run.track != track or place >= len(run.sounds):
-                continue
-            same = number == under.number
-            if track == under.run.track and not same and run.pictures is not None:
-                continue
-            if run.discontinuity_sequence != under.run.discontinuity_sequence:
-                continue
-            sound = run.sounds[place]
-            zero = under.seconds - under.at
-            if not same and sound.timebase == TS_TIMEBASE and sound.spans:
-                turns = round((sound.spans[0].first_pts * TS_TIMEBASE - zero) / WRAP_S)
-                zero += turns * WRAP_S
-            found.append(_Heard(number, sound, zero, under.at, under.end))
+        runs = [
+            (number, run)
+            for number, run in enumerate(index.runs)
+            if run.track == track and place < len(run.sounds)
+        ]
+        if track == under.run.track and under.run.pictures is not None:
+            runs = [(number, run) for number, run in runs if number == under.number]
+        found.extend(_under_one(under, runs, place, clocks))
     return found
+
+
+def _under_one(
+    under: _Under,
+    runs: Sequence[tuple[int, Run]],
+    place: int,
+    clocks: Mapping_[int, WallClock],
+) -> list[_Heard]:
+    region = under.run.discontinuity_sequence
+    own = [
+        _Heard(n, run.sounds[place], _zero(under, run.sounds[place], n), under.at, under.end)
+        for n, run in runs
+        if run.discontinuity_sequence == region
+    ]
+    begin = min((_begin(h) for h in own), default=under.end)
+    stop = max((_stop(h) for h in own), default=under.end)
+    before, after = [], []
+    for n, run in runs:
+        clock = clocks.get(run.discontinuity_sequence)
+        if run.discontinuity_sequence == region or clock is None:
+            continue
+        zero = clock.seconds_at(under.wall_us) - under.at
+        if run.discontinuity_sequence < region:
+            before.append(_Heard(n, run.sounds[place], zero, under.at, min(begin, under.end)))
+        else:
+            after.append(_Heard(n, run.sounds[place], zero, max(stop, under.at), under.end))
+    return [h for h in (*before, *own, *after) if h.at < h.end]
+
+
+def _zero(under: _Under, sound: IndexedSound, number: int) -> Fraction:
+    """The PTS, in seconds, that sounds when the output is at 0; read near the pictures' PTS."""
+    zero = under.seconds - under.at
+    if number == under.number or sound.timebase != TS_TIMEBASE or not sound.spans:
+        return zero
+    turns = round((sound.spans[0].first_pts * TS_TIMEBASE - zero) / WRAP_S)
+    return zero + turns * WRAP_S
+
+
+def _begin(heard: _Heard) -> Fraction:
+    first = heard.sound.spans[0].first_pts if heard.sound.spans else 0
+    return first * heard.sound.timebase - heard.zero
+
+
+def _stop(heard: _Heard) -> Fraction:
+    span, sound = heard.sound.spans[-1], heard.sound
+    lasts = Fraction(span.frames * sound.frame_samples, sound.sample_rate_hz)
+    return span.first_pts * sound.timebase - heard.zero + lasts
 
 
 def _sound_track(
     number: int, held: HeldTrack, heard: Sequence[_Heard], end: Fraction, place: int
-) -> tuple[SoundTrack, list[Hole]]:
+) -> SoundTrack:
     first = heard[0].sound
     if any(h.sound.entry[8:16] != first.entry[8:16] or _shape(h.sound) != _shape(first)
            for h in heard):  # fmt: skip
@@ -585,22 +646,41 @@ def _sound_track(
     total = ceil(end * first.sample_rate_hz)
     if cursor is not None:
         _add_silence(pieces, cursor, total, first.frame_samples, at_end=True)
-    return (
-        SoundTrack(
-            track=number,
-            stream_id=first.stream_id,
-            codec=first.codec,
-            sample_rate_hz=first.sample_rate_hz,
-            frame_samples=first.frame_samples,
-            channels=first.channels,
-            entry=first.entry,
-            language=held.language if held.role == "audio" and held.language else first.language,
-            name=held.name,
-            default=held.default or (place == 0 and held.role == "main"),
-            pieces=tuple(pieces),
-        ),
-        [],
+    return SoundTrack(
+        track=number,
+        stream_id=first.stream_id,
+        codec=first.codec,
+        sample_rate_hz=first.sample_rate_hz,
+        frame_samples=first.frame_samples,
+        channels=first.channels,
+        entry=first.entry,
+        language=held.language if held.role == "audio" and held.language else first.language,
+        name=held.name,
+        default=held.default or (place == 0 and held.role == "main"),
+        pieces=tuple(pieces),
     )
+
+
+def _sound_holes(
+    tracks: Sequence[SoundTrack], stretches: Sequence[_Under], end: Fraction
+) -> list[Hole]:
+    """Where pictures have no sound although their stream does: more than joins explain."""
+    found = []
+    for track in tracks:
+        copied = [piece for piece in track.pieces if isinstance(piece, CopiedSound)]
+        rate = track.sample_rate_hz
+        ends = [Fraction(p.at_sample + p.frames * track.frame_samples, rate) for p in copied]
+        begins = [Fraction(p.at_sample, rate) for p in copied]
+        silent = zip([Fraction(0), *ends], [*begins, end], strict=True)
+        for begin, stop in silent:
+            for under in stretches:
+                low, high = max(begin, under.at), min(stop, under.end)
+                strict = (begin > under.at and stop < under.end) or under.run.damaged
+                slack = Fraction(track.frame_samples, rate) if strict else SOUND_SLACK_S
+                if high - low > slack:
+                    wall = under.wall_us + (low - under.at) * MICRO
+                    found.append(Hole(wall, wall + (high - low) * MICRO, "sound", -2))
+    return found
 
 
 def _shape(sound: IndexedSound) -> tuple[str, int, int, int]:
@@ -618,7 +698,8 @@ def _add_sound(
         # One frame more in front warms the decoder up; the edit list starts behind it.
         start = max(0, floor((heard.at * rate - origin) / step) - 1)
     else:
-        start = max(0, ceil((cursor - Fraction(1, 2) - origin) / step))
+        # The nearest frame, so that a player that only counts frames stays within half of one.
+        start = max(0, round((cursor - origin) / step))
     if stop <= start or (cursor is None and origin + step * stop <= heard.at * rate):
         return cursor
     place = round(origin + start * step)
@@ -703,7 +784,9 @@ def _assembled(
         spans.extend(picture_spans(stretch.cut, stretch.offset, whole=whole))
         spans.extend([fills[at]] if at in fills else [])
     under = [_under(s, scale) for s in stretches]
-    sounds, _ = _sound_tracks(request, index, under, Fraction(end, scale))
+    clocks = {c.source.run.discontinuity_sequence: c.source.clock for c in cuts}
+    sounds = _sound_tracks(request, index, under, clocks, Fraction(end, scale))
+    _refuse_holes(_sound_holes(sounds, under, Fraction(end, scale)), request.gaps)
     first, last = cuts[0], cuts[-1]
     return CutPlan(
         output=request.output,
@@ -727,8 +810,19 @@ def _assembled(
         gaps=tuple(_gap(hole, request.gaps) for hole in holes),
         start_timecode=index.start_timecode,
         reason=reason,
+        notes=_notes(request, reason),
         tags=request.tags,
     )
+
+
+def _notes(request: CutRequest, reason: str | None) -> tuple[str, ...]:
+    """What a reader of the result should know."""
+    found = []
+    if reason is not None:
+        found.append(f"the whole was re-encoded: {reason}")
+    elif request.mode == "copy":
+        found.append("copied without re-encoding: the ends lie on the keyframes around the range")
+    return tuple(found)
 
 
 def _under(stretch: Stretch, scale: int) -> _Under:

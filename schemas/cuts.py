@@ -142,7 +142,8 @@ class IndexedSound(Value):
 class Run(Value):
     """Held segments in a row on one PTS timeline with nothing missing between them.
 
-    `damaged` says what is wrong with its end, where it ends too early.
+    `damaged` says what is wrong with its end, where it ends too early; pictures from `torso_pts`
+    on cannot be shown, because the last one is not whole.
     """
 
     track: int
@@ -151,6 +152,7 @@ class Run(Value):
     pictures: PictureFacts | None = None
     sounds: tuple[IndexedSound, ...] = ()
     damaged: str | None = None
+    torso_pts: int | None = None
 
 
 class Anchor(Value):

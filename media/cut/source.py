@@ -280,6 +280,7 @@ class OpenSegment:
     tracks: dict[int, Mp4Track] = field(default_factory=dict)
     whole: bool = True
     lead: bytes = b""
+    ends_full: bool = False
     counters: dict[int, tuple[int, int]] = field(default_factory=dict)
     next_dts: dict[int, int] = field(default_factory=dict)
 
@@ -319,6 +320,7 @@ def open_ts(
             pes = segment.pes(stream.pid)
             found.pictures = _ts_pictures(stream, pes)
             found.lead = pes.lead()
+            found.ends_full = pes.ends_full()
         elif not stream.video and wants.sound(stream.pid):
             pes = segment.pes(stream.pid)
             heard = _ts_sounds(stream, pes, (rests or {}).get(stream.pid, b""))

@@ -89,6 +89,10 @@ class Pes:
         data = self.segment.data
         return bool(data[at + 3] & 0x20 and data[at + 4] and data[at + 5] & 0x40)
 
+    def ends_full(self) -> bool:
+        """Whether the last packet is all payload: a unit that is whole mostly ends in stuffing."""
+        return bool(self.adapts) and not self.adapts[-1]
+
     def lead(self) -> bytes:
         """Payload that stands before the first unit: the end of one in an earlier segment."""
         return self._joined(0, self.starts[0] if self.starts else len(self.offsets))
