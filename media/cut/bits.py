@@ -135,6 +135,8 @@ class BitWriter:
 
     def ue(self, value: int) -> None:
         """Append an unsigned exp-Golomb code."""
+        if value < 0:
+            raise CorruptMedia(f"{value} cannot be an unsigned code")
         self.write(value + 1, 2 * (value + 1).bit_length() - 1)
 
     def se(self, value: int) -> None:
@@ -198,17 +200,26 @@ def settled_end(nal: bytes, rbsp_bytes: int) -> tuple[int, int]:
     What follows may be copied as it is, whatever changes before it: the byte before is neither a
     zero nor an emulation prevention byte.
     """
-    prevented = 0
-    at = nal.find(b"\0\0\3")
-    while at >= 0 and at + 2 - prevented < rbsp_bytes:
-        prevented += 1
-        at = nal.find(b"\0\0\3", at + 3)
-    found = _SETTLED.search(nal, rbsp_bytes + prevented)
+    start = rbsp_bytes
+    # Each prevention byte moves the place on, perhaps past another one.
+    while (moved := rbsp_bytes + nal.count(b"\0\0\3", 0, start)) != start:
+        start = moved
+    found = _SETTLED.search(nal, start)
     end = found.end() if found else len(nal)
-    while 0 <= at < end:
-        prevented += 1
-        at = nal.find(b"\0\0\3", at + 3)
-    return end, end - prevented
+    return end, end - nal.count(b"\0\0\3", 0, end)
+
+
+def patched(nal: bytes, edits: Sequence[Edit]) -> bytes:
+    """A NAL unit in whose first bytes some bits are replaced by as many others."""
+    end, rbsp_end = settled_end(nal, (edits[-1][1] + 7) >> 3)
+    head = unescape(nal[:end])
+    if len(head) != rbsp_end or edits[-1][1] > 8 * rbsp_end:
+        raise CorruptMedia("edited bits do not fit their NAL unit")
+    value = int.from_bytes(head, "big")
+    for start, stop, new, _ in edits:
+        low = 8 * rbsp_end - stop
+        value ^= ((value >> low & ((1 << (stop - start)) - 1)) ^ new) << low
+    return escape(value.to_bytes(rbsp_end, "big")) + nal[end:]
 
 
 def split_annexb(data: bytes) -> tuple[bytes, ...]:

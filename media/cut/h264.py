@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from media.cut.bits import (
     BitReader,
@@ -50,6 +50,7 @@ MAX_SPS_ID: Final = 31
 MAX_PPS_ID: Final = 255
 _EXTENDED_SAR: Final = 255
 _PREFIX_BYTES: Final = 192
+_NUMBER_BYTES: Final = 40
 _MAX_MARKINGS: Final = 66
 _SAR: Final = (
     (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
@@ -556,9 +557,35 @@ def slice_pps_id(nal: bytes) -> int:
     return bits.ue(MAX_PPS_ID)
 
 
-def _slice_header(rbsp: bytes, nal: bytes, sets: ParameterSets) -> SliceHeader:
-    idr, ref_idc = nal[0] & 0x1F == IDR, nal[0] >> 5 & 3
-    bits = BitReader(rbsp, 8)
+class SliceNumbers(NamedTuple):
+    """The first fields of a slice header, with the bits where they stand, and its sets."""
+
+    first_mb: int
+    slice_type: int
+    pps_id: int
+    pps_id_at: int
+    pps_id_end: int
+    frame_num: int
+    frame_num_at: int
+    frame_num_end: int
+    field_pic: bool
+    bottom_field: bool
+    idr_pic_id: int | None
+    idr_pic_id_at: int
+    poc_lsb: int
+    poc_lsb_at: int
+    poc_lsb_end: int
+    sps: Sps
+    pps: Pps
+
+
+def parse_slice_numbers(nal: bytes, sets: ParameterSets) -> SliceNumbers:
+    """The beginning of a slice header, which is all that renumbering needs."""
+    bits = BitReader(unescape(nal[:_NUMBER_BYTES]), 8)
+    return _slice_numbers(bits, nal_type(nal) == IDR, sets)
+
+
+def _slice_numbers(bits: BitReader, idr: bool, sets: ParameterSets) -> SliceNumbers:
     first_mb, slice_type = bits.ue(1 << 20), bits.ue(9) % 5
     pps_id_at = bits.position
     pps_id = bits.ue(MAX_PPS_ID)
@@ -575,7 +602,37 @@ def _slice_header(rbsp: bytes, nal: bytes, sets: ParameterSets) -> SliceHeader:
     idr_pic_id = bits.ue(65535) if idr else None
     poc_lsb_at = bits.position
     poc_lsb = bits.read(sps.poc_lsb_bits)
-    poc_lsb_end = bits.position
+    return SliceNumbers(
+        first_mb,
+        slice_type,
+        pps_id,
+        pps_id_at,
+        pps_id_end,
+        frame_num,
+        frame_num_at,
+        frame_num_end,
+        field_pic,
+        bottom,
+        idr_pic_id,
+        idr_pic_id_at,
+        poc_lsb,
+        poc_lsb_at,
+        bits.position,
+        sps,
+        pps,
+    )
+
+
+def _slice_header(rbsp: bytes, nal: bytes, sets: ParameterSets) -> SliceHeader:
+    idr, ref_idc = nal[0] & 0x1F == IDR, nal[0] >> 5 & 3
+    bits = BitReader(rbsp, 8)
+    numbers = _slice_numbers(bits, idr, sets)
+    sps, pps, slice_type, field_pic = (
+        numbers.sps,
+        numbers.pps,
+        numbers.slice_type,
+        numbers.field_pic,
+    )
     delta_bottom = _order_deltas(bits, sps, pps, field_pic)
     redundant = bits.ue(127) if pps.redundant_pic_cnt else 0
     refs = _reference_counts(bits, pps, slice_type, field_pic)
@@ -593,14 +650,14 @@ def _slice_header(rbsp: bytes, nal: bytes, sets: ParameterSets) -> SliceHeader:
     return SliceHeader(
         nal_unit_type=nal[0] & 0x1F,
         nal_ref_idc=ref_idc,
-        first_mb=first_mb,
+        first_mb=numbers.first_mb,
         slice_type=slice_type,
-        pps_id=pps_id,
-        frame_num=frame_num,
+        pps_id=numbers.pps_id,
+        frame_num=numbers.frame_num,
         field_pic=field_pic,
-        bottom_field=bottom,
-        idr_pic_id=idr_pic_id,
-        poc_lsb=poc_lsb,
+        bottom_field=numbers.bottom_field,
+        idr_pic_id=numbers.idr_pic_id,
+        poc_lsb=numbers.poc_lsb,
         delta_poc_bottom=delta_bottom,
         redundant_pic_cnt=redundant,
         num_ref_l0=refs[0],
@@ -609,13 +666,13 @@ def _slice_header(rbsp: bytes, nal: bytes, sets: ParameterSets) -> SliceHeader:
         adaptive_marking=adaptive,
         markings=markings,
         cabac=pps.cabac,
-        pps_id_at=pps_id_at,
-        pps_id_end=pps_id_end,
-        frame_num_at=frame_num_at,
-        frame_num_end=frame_num_end,
-        idr_pic_id_at=idr_pic_id_at,
-        poc_lsb_at=poc_lsb_at,
-        poc_lsb_end=poc_lsb_end,
+        pps_id_at=numbers.pps_id_at,
+        pps_id_end=numbers.pps_id_end,
+        frame_num_at=numbers.frame_num_at,
+        frame_num_end=numbers.frame_num_end,
+        idr_pic_id_at=numbers.idr_pic_id_at,
+        poc_lsb_at=numbers.poc_lsb_at,
+        poc_lsb_end=numbers.poc_lsb_end,
         modifications_at=modifications_at,
         modifications_end=modifications_end,
         marking_at=marking_at,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from media.cut.bits import BitWriter, Edit, ue_bits
+from media.cut.bits import BitWriter, Edit, patched, ue_bits
 from media.cut.h264 import (
     B_SLICE,
     IDR,
@@ -17,9 +17,11 @@ from media.cut.h264 import (
     SLICES,
     ParameterSets,
     SliceHeader,
+    SliceNumbers,
     Sps,
     nal_type,
     parse_slice_header,
+    parse_slice_numbers,
     rewrite_slice,
     without_messages,
 )
@@ -94,13 +96,14 @@ class IdrRewriter:
     list a decoder would make by itself differs.
     """
 
-    def __init__(self, sets: ParameterSets, *, idr_pic_id: int = 2) -> None:
+    def __init__(self, sets: ParameterSets, *, idr_pic_id: int = 7) -> None:
         self._sets = sets
         self._idr_pic_id = idr_pic_id
         self._frames: list[_Frame] = []
         self._current: _Picture | None = None
         self._first = True
         self._done = False
+        self._ends = False
         self._ghosts = True
         self._plain = False
         self._shift = 0
@@ -121,6 +124,8 @@ class IdrRewriter:
         self._admit(units)
         if self._done:
             return units
+        if self._plain:
+            return tuple(new for nal in units if (new := self._renumbered(nal)) is not None)
         written: list[bytes] = []
         first = self._first
         for nal in units:
@@ -142,7 +147,7 @@ class IdrRewriter:
     def _admit(self, units: Sequence[bytes]) -> None:
         """Take in sets, refuse what cannot be rewritten, and end at a true IDR."""
         kinds = {nal_type(nal) for nal in units}
-        self._done = self._done or IDR in kinds
+        self._done = self._done or self._ends or IDR in kinds
         if self._done:
             return
         if kinds & PARTITIONS:
@@ -317,7 +322,7 @@ class IdrRewriter:
             if entry is None:
                 continue
             gone.append(entry)
-            if entry[0].new is not None:
+            if entry[0].new is not None and picture.frame.new is not None:
                 kept.append((1, _distance(picture, entry) - 1))
         picture.evicted = tuple(gone)
         if [(m[0], m[1]) for m in picture.header.markings] != kept:
@@ -329,7 +334,8 @@ class IdrRewriter:
             return
         oldest = self._frames[0]
         picture.evicted = ((oldest, FRAME),)
-        if oldest.new is None or all(known.new is not None for known in self._frames):
+        mixed = any(known.new is None for known in self._frames)
+        if oldest.new is None or picture.frame.new is None or not mixed:
             return
         masks = (FRAME,) if picture.whole else (TOP, BOTTOM)
         entries = [(oldest, mask) for mask in masks if oldest.held & mask]
@@ -360,7 +366,7 @@ class IdrRewriter:
         wanted = self._wanted(header, picture, counts)
         plain = self._initial(header, picture, [f for f in self._frames if f.new is not None])
         commands = [
-            () if _agrees(entries, default) else _naming(picture, entries)
+            () if _agrees(entries, default) else _naming(picture, entries, default)
             for entries, default in zip(wanted, plain, strict=False)
         ]
         if not any(commands) and not any(header.modifications):
@@ -453,15 +459,33 @@ class IdrRewriter:
         )
         return rewrite_slice(nal, header, edits, nal[0] & 0xE0 | IDR)
 
+    def _renumbered(self, nal: bytes) -> bytes | None:
+        """A slice once nothing but its numbers differs; whatever else is no slice as it is."""
+        if self._done or nal_type(nal) not in SLICES:
+            return nal
+        numbers = parse_slice_numbers(nal, self._sets)
+        if nal[0] & 0x60 or numbers.pps.redundant_pic_cnt:
+            header = parse_slice_header(nal, self._sets)
+            if header.redundant_pic_cnt:
+                return None
+            if header.resets_marking and header.field_pic:
+                raise UnsupportedMedia("a field that resets the memory cannot be rewritten")
+            self._ends |= header.resets_marking
+        return patched(nal, self._numbers_of(numbers, numbers.frame_num - self._shift, numbers.sps))
+
+    def _numbers_of(
+        self, slice_: SliceNumbers | SliceHeader, number: int, sps: Sps
+    ) -> tuple[Edit, ...]:
+        """The edits that put `frame_num` and the POC lsb of a slice into the new numbering."""
+        number %= 1 << sps.frame_num_bits
+        edit = (slice_.frame_num_at, slice_.frame_num_end, number, sps.frame_num_bits)
+        if sps.poc_type != 0:
+            return (edit,)
+        lsb = (slice_.poc_lsb - self._poc_shift) % (1 << sps.poc_lsb_bits)
+        return edit, (slice_.poc_lsb_at, slice_.poc_lsb_end, lsb, sps.poc_lsb_bits)
+
     def _as_follower(self, nal: bytes, header: SliceHeader, picture: _Picture) -> bytes:
-        sps = picture.sps
-        number = picture.frame.new or 0
-        edits: list[Edit] = [
-            (header.frame_num_at, header.frame_num_end, number, sps.frame_num_bits)
-        ]
-        if sps.poc_type == 0:
-            lsb = (header.poc_lsb - self._poc_shift) % (1 << sps.poc_lsb_bits)
-            edits.append((header.poc_lsb_at, header.poc_lsb_end, lsb, sps.poc_lsb_bits))
+        edits = [*self._numbers_of(header, picture.frame.new or 0, picture.sps)]
         lists = self._list_edit(header, picture)
         if lists is not None:
             edits.append(lists)
@@ -538,20 +562,20 @@ def _distance(picture: _Picture, entry: _Entry) -> int:
 
 
 def _agrees(wanted: Sequence[_Entry | None], default: Sequence[_Entry]) -> bool:
-    """Whether a decoder finds what is wanted without being told."""
-    return all(
-        entry is None or (index < len(default) and default[index] == entry)
-        for index, entry in enumerate(wanted)
+    """Whether a decoder finds what is wanted, and something at every index, without being told."""
+    return len(wanted) <= len(default) and all(
+        entry is None or default[index] == entry for index, entry in enumerate(wanted)
     )
 
 
-def _naming(picture: _Picture, wanted: Sequence[_Entry | None]) -> tuple[_Operation, ...]:
+def _naming(
+    picture: _Picture, wanted: Sequence[_Entry | None], default: Sequence[_Entry]
+) -> tuple[_Operation, ...]:
     """Commands that put each wanted picture at its index."""
-    filled = _filled(wanted)
     number = _current_number(picture, new=True)
     most = (1 << picture.sps.frame_num_bits) * (1 if picture.whole else 2)
     commands: list[_Operation] = []
-    for entry in filled:
+    for entry in _filled(wanted, default):
         target = _new_number(picture, entry)
         difference = target - number
         # A difference of nothing is written as one whole turn of the counter.
@@ -560,13 +584,18 @@ def _naming(picture: _Picture, wanted: Sequence[_Entry | None]) -> tuple[_Operat
     return tuple(commands)
 
 
-def _filled(wanted: Sequence[_Entry | None]) -> list[_Entry]:
-    """The wanted list with unused places given to the entry before, or the first there is."""
-    named = [entry for entry in wanted if entry is not None]
-    last = max(i for i, entry in enumerate(wanted) if entry is not None)
+def _filled(wanted: Sequence[_Entry | None], default: Sequence[_Entry]) -> list[_Entry]:
+    """The wanted list with unused places given to the entry before, or the first there is.
+
+    Nothing may be left empty: decoders complain of an index that means no picture, used or not.
+    """
+    spare = next((entry for entry in wanted if entry is not None), default[0] if default else None)
+    if spare is None:
+        raise UnsupportedMedia("a slice refers only to pictures from before the open GOP")
     filled: list[_Entry] = []
-    for entry in wanted[: last + 1]:
-        filled.append(entry or (filled[-1] if filled else named[0]))
+    for entry in wanted:
+        spare = entry or spare
+        filled.append(spare)
     return filled
 
 
