@@ -20,6 +20,8 @@ INSTANT_US = 1_000
 SEAM_US = 250_000
 # EXTINFs are usually written to the millisecond; what that leaves adds up far from a date.
 ROUNDING_US = 500
+# An edge that is off by less than a frame moves no frame into another segment.
+FRAME_US = 16_000
 SHORTEST_WAIT_US = 250_000
 
 
@@ -88,8 +90,8 @@ class Placed:
         return self.segment.start_us
 
     def overlaps(self, start_us: int, end_us: int) -> bool:
-        """Whether it holds more than an instant of the stretch."""
-        return self.start_us < end_us - INSTANT_US and start_us + INSTANT_US < self.end_us
+        """Whether it holds any part of the stretch."""
+        return self.start_us < end_us and start_us < self.end_us
 
 
 def select(
@@ -107,7 +109,7 @@ def select(
     edge_us = listed[-1].end_us if listed else start_us
     pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
     anchors = _anchors(playlist, chosen)
-    doubt_us = ROUNDING_US * _farthest(chosen, anchors)
+    doubt_us = max(0, ROUNDING_US * _farthest(chosen, anchors) - FRAME_US)
     lead_us, tail_us = _margins(playlist, policy)
     return Selection(
         segments=tuple(p.segment for p in chosen),
