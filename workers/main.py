@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,8 +40,8 @@ class Parts(NamedTuple):
     warm_up: Callable[[], object] = lambda: None
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Supervise the slots of one queue until told to stop."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Supervise the slots of one queue until told to stop; the exit status."""
     given = _arguments(argv)
     settings = Settings.from_env(os.environ)
     works = registry.works()
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         made, world = handlers.build(settings)
         return Parts(works, made, world, world.media.start)
 
-    serve(settings, given.queue, parts, given.slots, given.metrics_port)
+    return serve(settings, given.queue, parts, given.slots, given.metrics_port)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -67,7 +68,7 @@ def serve(
     parts: Callable[[], Parts],
     slots: int = 1,
     metrics_port: int | None = None,
-) -> None:
+) -> int:
     """Run the slots as supervised processes until SIGTERM or SIGINT.
 
     `parts` is called in each slot's own process: what it opens is shared with no other.
@@ -87,7 +88,7 @@ def serve(
             _release(settings, queue, owner_name(name, pid))
 
     extra = (METRICS,) if port is not None else ()
-    Supervisor(names + extra, body, bury).run()
+    return Supervisor(names + extra, body, bury).run()
 
 
 def owner_name(slot: str, pid: int) -> str:
@@ -154,4 +155,4 @@ def _release(settings: Settings, queue: str, owner: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

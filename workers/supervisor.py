@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from schemas.errors import CuttingRoomError
+
 GRACE_S = 4.5
 SOON_S = 1.0
 FIRST_PAUSE_S = 0.05
@@ -51,15 +53,20 @@ class Supervisor:
         self._body = body
         self._bury = bury
         self._stopping = False
+        self._status = 0
 
-    def run(self) -> None:
-        """Until SIGTERM or SIGINT; then every slot is told, and killed after its grace."""
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; then every slot is told, and killed after its grace.
+
+        Answers the exit status: EX_CONFIG where a slot said that it can never start.
+        """
         with _woken_by_signals(self._told) as wait:
             while not self._stopping:
                 self._start_due()
                 if not self._collect():
                     wait(self._until_due())
             self._end_all(wait)
+        return self._status
 
     def _told(self) -> None:
         self._stopping = True
@@ -83,6 +90,10 @@ class Supervisor:
             _die_with(parent)
             self._body(name, os.getpid())
             status = 0
+        except CuttingRoomError as error:
+            # What we know the meaning of before the first job is a setting or a missing tool.
+            log.error("slot cannot start", slot=name, code=error.error_code, reason=error.message)
+            status = os.EX_CONFIG
         except BaseException:  # noqa: BLE001  # nothing of this process may run on in its fork
             traceback.print_exc()
         finally:
@@ -94,8 +105,11 @@ class Supervisor:
         return max(0.0, min([0.5, *waits]))
 
     def _collect(self) -> bool:
-        dead = [child for child in self._children if child.pid and _is_dead(child.pid)]
-        for child in dead:
+        found = [(child, _exit_status(child.pid)) for child in self._children if child.pid]
+        dead = [(child, status) for child, status in found if status is not None]
+        for child, status in dead:
+            if status == os.EX_CONFIG and not self._stopping:
+                self._stopping, self._status = True, status
             self._buried(child)
         return bool(dead)
 
@@ -153,11 +167,13 @@ def _forget_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _is_dead(pid: int) -> bool:
+def _exit_status(pid: int) -> int | None:
+    """How a child ended, or None while it lives."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        gone, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return True
+        return 1
+    return os.waitstatus_to_exitcode(status) if gone == pid else None
 
 
 def _die_with(parent: int) -> None:

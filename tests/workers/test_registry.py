@@ -9,7 +9,7 @@ import pytest
 from pipelines import registry
 from pipelines.registry import RegistryIncomplete, missing, procfile_queues, require
 from schemas.commands import COMMANDS, ClipFromStream
-from workers.registry import PROCFILE, served_queues
+from workers.registry import PROCFILE, check_complete, served_queues, works
 
 
 class Unheard(ClipFromStream):
@@ -47,6 +47,10 @@ def test_the_procfile_is_read_for_its_queues() -> None:
     )
 
     assert procfile_queues(text) == {"a"}
+
+
+def test_every_command_of_ours_has_all_its_parts() -> None:
+    check_complete(works())
 
 
 def test_our_procfile_serves_every_queue() -> None:

@@ -1,0 +1,56 @@
+"""Numbers that several processes share and their successors take over."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+COUNT = """
+import sys
+from pathlib import Path
+from workers import metrics
+metrics.share(Path(sys.argv[1]), sys.argv[2])
+metrics.FETCHED_BYTES.labels("clip").inc(float(sys.argv[3]))
+with metrics.stage_timed("clip", "cutting"):
+    pass
+"""
+SERVE = """
+import sys
+from pathlib import Path
+from workers import metrics
+metrics.serve(Path(sys.argv[1]), int(sys.argv[2]))
+print("serving", flush=True)
+sys.stdin.read()
+"""
+
+
+def counted(folder: Path, identity: str, amount: int) -> None:
+    """One process that counts and ends without a word."""
+    argv = [sys.executable, "-c", COUNT, str(folder), identity, str(amount)]
+    subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
+
+
+def test_a_successor_goes_on_counting_and_slots_add_up(tmp_path: Path) -> None:
+    from tests.redis_server import free_port
+
+    port = free_port()
+    for identity, amount in (("clip-0", 5), ("clip-1", 7), ("clip-0", 11)):
+        counted(tmp_path, identity, amount)
+
+    argv = [sys.executable, "-c", SERVE, str(tmp_path), str(port)]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "serving\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        server.terminate()
+
+    assert 'cuttingroom_fetched_bytes_total{kind="clip"} 23.0' in text
+    assert 'cuttingroom_stage_duration_seconds_count{kind="clip",stage="cutting"} 3.0' in text
+    # A file a slot, however many processes there were.
+    assert len(list(tmp_path.glob("counter_*.db"))) == 2
