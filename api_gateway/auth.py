@@ -9,12 +9,12 @@ from starlette.requests import Request
 
 from api_gateway.deps import Gateway, in_thread
 from api_gateway.problems import Problem
+from api_gateway.ratelimit import Allowance
 from catalog import keys
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from schemas.accounts import ApiKey, KeyCheck, Principal, Scope
 from schemas.errors import StoreUnavailable
-from store.limits import Allowance
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cuttingroom", ApiKey'}
 
@@ -25,7 +25,7 @@ async def authenticate(request: Request, gateway: Gateway, scope: Scope) -> Prin
     if key is None:
         _spend_address(request, gateway)
         raise _unauthenticated(request)
-    _spend(request, gateway.rates.hit(f"key:{key.id}", gateway.settings.rate_per_minute))
+    _spend(request, gateway.credentials.take(key.id))
     if scope not in key.scopes:
         raise Problem(403, f"this needs the scope {scope!r}; the key has {', '.join(key.scopes)}")
     _note_use(gateway, key)
@@ -101,27 +101,17 @@ async def _write_use(gateway: Gateway, key: ApiKey) -> None:
 def _spend_address(request: Request, gateway: Gateway) -> None:
     """Refusals are counted by address; whoever has a credential is not held back by them."""
     address = request.client.host if request.client else "unknown"
-    limit = gateway.settings.anonymous_rate_per_minute
-    _spend(request, gateway.rates.hit(f"address:{address}", limit))
+    _spend(request, gateway.addresses.take(address))
 
 
 def _spend(request: Request, allowance: Allowance) -> None:
-    request.state.rate = rate_headers(allowance)
+    request.state.rate = allowance.headers
     if not allowance.allowed:
         raise Problem(
             429,
             f"more than {allowance.limit} requests a minute; wait {allowance.reset_s} s",
-            headers={"Retry-After": str(allowance.reset_s)},
+            headers=allowance.headers,
         )
-
-
-def rate_headers(allowance: Allowance) -> dict[str, str]:
-    """The RateLimit headers of an answer."""
-    return {
-        "RateLimit-Limit": str(allowance.limit),
-        "RateLimit-Remaining": str(allowance.remaining),
-        "RateLimit-Reset": str(allowance.reset_s),
-    }
 
 
 def _unauthenticated(request: Request) -> Problem:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from api_gateway.cache import Cache
 from api_gateway.measures import Measures
+from api_gateway.ratelimit import Buckets
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from connectors.base import ConnectorEnv
@@ -28,7 +29,6 @@ from schemas.settings import Settings
 from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
-from store.limits import RateLimits
 
 KEY_CACHE_MS = 5_000
 CONNECTOR_CACHE_MS = 2_000
@@ -58,7 +58,8 @@ class Gateway:
     keys: Cache[KeyCheck | None] = field(init=False)
     connectors: Cache[Connector] = field(init=False)
     uses: Cache[int] = field(init=False)
-    rates: RateLimits = field(default_factory=RateLimits.in_memory)
+    credentials: Buckets = field(init=False)
+    addresses: Buckets = field(init=False)
     streams: Counter[str] = field(default_factory=Counter)
     # What waits for other people's systems never takes the threads that answer requests.
     probes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _PROBES))
@@ -67,6 +68,8 @@ class Gateway:
     def __post_init__(self) -> None:
         self.keys = Cache(KEY_CACHE_MS, _CACHED, self.clock)
         self.connectors = Cache(CONNECTOR_CACHE_MS, _CACHED, self.clock)
+        self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
+        self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
         self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)
 
     async def close(self) -> None:
@@ -101,5 +104,14 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     return await anyio.to_thread.run_sync(partial(call, *args, **kwargs))
 
 
-Deps = Annotated[Gateway, Depends(gateway)]
-Caller = Annotated[Principal, Depends(caller)]
+# Declared async only so that FastAPI calls them here, and not in a thread of their own.
+async def _gateway(request: Request) -> Gateway:
+    return gateway(request)
+
+
+async def _caller(request: Request) -> Principal:
+    return caller(request)
+
+
+Deps = Annotated[Gateway, Depends(_gateway)]
+Caller = Annotated[Principal, Depends(_caller)]
