@@ -69,6 +69,10 @@ class BitReader:
     def ue(self, most: int = (1 << MAX_CODE_BITS) - 2) -> int:
         """The next unsigned exp-Golomb code, which must not exceed `most`."""
         start = self.position
+        # Most codes are a single 1; past the end stand zeros.
+        if start < self._end and self._data[start >> 3] >> (7 - (start & 7)) & 1:
+            self.position = start + 1
+            return 0
         used = start & 7
         window = int.from_bytes(self._data[start >> 3 : (start >> 3) + 9], "big")
         window &= (1 << (_WINDOW_BITS - used)) - 1
@@ -302,13 +306,16 @@ def _sei_size(value: int) -> bytes:
     return b"\xff" * (value // 255) + bytes((value % 255,))
 
 
-def first_free(used: Iterable[int], most: int) -> int:
-    """The lowest parameter set id not in use."""
+def first_free(used: Iterable[int], most: int, like: int | None = None) -> int:
+    """The lowest parameter set id not in use; one whose code ends on the same bit as `like`'s."""
     taken = frozenset(used)
-    for candidate in range(most + 1):
-        if candidate not in taken:
-            return candidate
-    raise UnsupportedMedia("every parameter set id is in use")
+    free = [candidate for candidate in range(most + 1) if candidate not in taken]
+    if not free:
+        raise UnsupportedMedia("every parameter set id is in use")
+    if like is None:
+        return free[0]
+    wanted = ue_bits(like)[1] % 8
+    return next((candidate for candidate in free if ue_bits(candidate)[1] % 8 == wanted), free[0])
 
 
 def mapped_id(ids: Mapping[int, int], old: int) -> int:

@@ -457,9 +457,13 @@ class ParameterSets:
         """The first SPS id not in use."""
         return first_free(self.sps, MAX_SPS_ID)
 
-    def free_pps_id(self) -> int:
-        """The first PPS id not in use."""
-        return first_free(self.pps, MAX_PPS_ID)
+    def free_pps_id(self, *, like: int | None = None) -> int:
+        """The first PPS id not in use; with `like`, one that moves CAVLC data by whole bytes.
+
+        Data that moves by single bits takes longer, and macroblocks stored as plain samples (PCM),
+        which stand on a byte, would not survive it.
+        """
+        return first_free(self.pps, MAX_PPS_ID, like)
 
 
 # --- the configuration record

@@ -90,6 +90,9 @@ class IdrRewriter:
     the next true IDR on, units come back as they are. `UnsupportedMedia` means that this stream
     cannot be rewritten and must be re-encoded.
 
+    The default `idr_pic_id` lengthens the first picture's headers by exactly one byte, so that even
+    CAVLC data, which begins at any bit, is copied as it is.
+
     The decoder's reference pictures are followed in the old numbering and the new. Pictures from
     before the first one are unknown in number ("ghosts"): each list of references is built for
     every number there can be, and the rewritten slice names its references one by one where the

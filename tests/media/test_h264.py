@@ -292,7 +292,23 @@ def test_a_set_that_changes_under_its_id_is_told() -> None:
     assert sets.add_all(one) is False
     assert sets.free_sps_id() == 1
     assert sets.free_pps_id() == 1
+    assert sets.free_pps_id(like=0) == 15
     assert sets.add_all(other) is True
+
+
+def test_cavlc_data_is_copied_by_whole_bytes_where_ids_allow() -> None:
+    units = stream("cavlc")
+    sets = ParameterSets(sets_of(units[0].nals))
+    nal = next(nal for nal in units[1].nals if h264.is_slice(nal))
+    start = units[open_starts(units)[0]]
+    key = next(nal for nal in start.nals if h264.is_slice(nal))
+
+    moved = h264.rewrite_slice_pps_id(nal, sets.free_pps_id(like=0), sets)
+    begun = IdrRewriter(sets).rewrite((key,))[0]
+
+    for longer, shorter in ((moved, nal), (begun, key)):
+        assert len(longer) == len(shorter) + 1
+        assert longer[-40:] == shorter[-40:]
 
 
 def test_avcc_is_built_as_it_is_read() -> None:
