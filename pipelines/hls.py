@@ -308,7 +308,8 @@ def _stream_inf(reader: _Reader, line: Line) -> None:
     reader.variants.append(given)
     if len(reader.variants) > MAX_CHILDREN:
         raise TooLarge(f"the playlist names more than {MAX_CHILDREN} variants")
-    kept = {"BANDWIDTH": str(integer(line, given.get("BANDWIDTH", "0")))}
+    # Some packagers write a computed bandwidth with its fraction.
+    kept = {"BANDWIDTH": str(integer(line, given.get("BANDWIDTH", "0").partition(".")[0]))}
     if "AVERAGE-BANDWIDTH" in given:
         kept["AVERAGE-BANDWIDTH"] = str(integer(line, given["AVERAGE-BANDWIDTH"]))
     if "FRAME-RATE" in given:

@@ -12,22 +12,29 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from pipelines.window import SEAM_US, Clock
+from schemas.errors import TooLarge
 from schemas.media import MediaPlaylist, Region, Segment
 
 Clocks = dict[int, Clock]
+MAX_SEGMENTS = 250_000
 
 
-def merged(known: MediaPlaylist | None, fresh: MediaPlaylist) -> MediaPlaylist:
+def merged(
+    known: MediaPlaylist | None, fresh: MediaPlaylist, *, most: int = MAX_SEGMENTS
+) -> MediaPlaylist:
     """What is known of a playlist after one more reading.
 
     Segments that have rolled out stay. A stale reading adds nothing. Where the origin numbers anew,
-    its new segments follow the known ones as a region of their own.
+    its new segments follow the known ones as a region of their own. Raises TooLarge where an origin
+    has listed more than `most`.
     """
     if known is None or not known.segments:
         return fresh
     if not fresh.segments:
         return known.model_copy(update={"ended": known.ended or fresh.ended})
     regions = _continued(known, fresh) if _continues(known, fresh) else _restarted(known, fresh)
+    if sum(len(region.segments) for region in regions) > most:
+        raise TooLarge(f"the origin has listed more than {most} segments")
     return fresh.model_copy(
         update={
             "regions": regions,
@@ -50,8 +57,11 @@ def _continues(known: MediaPlaylist, fresh: MediaPlaylist) -> bool:
     if _dated(known, pair[0]) and _dated(fresh, pair[1]):
         half_us = max(SEAM_US, pair[0].duration_us // 2)
         return abs(pair[0].start_us - pair[1].start_us) < half_us
-    # Without dates, names decide; where these carry changing tokens, going on forwards does.
-    return _resource(pair[0]) == _resource(pair[1]) or fresh.media_sequence >= first.sequence
+    if _resource(pair[0]) == _resource(pair[1]):
+        return True
+    # Names that carry changing tokens are all new; names that moved to other numbers are not.
+    moved = {_resource(s) for s in known.segments} & {_resource(s) for s in fresh.segments}
+    return not moved and fresh.media_sequence >= first.sequence
 
 
 def _latest_numbering(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -163,12 +173,12 @@ def _placed(segment: Segment, start_us: int, number: int) -> Segment:
 def _restarted(known: MediaPlaylist, fresh: MediaPlaylist) -> tuple[Region, ...]:
     """The known regions, then what the fresh reading has beyond them, renumbered to follow."""
     edge_us = known.segments[-1].end_us
-    seen = {(s.sequence, _resource(s)) for s in known.segments}
+    seen = {_resource(s) for s in known.segments}
     news = tuple(
         s
         for s in fresh.segments
         if s.start_us >= edge_us - max(SEAM_US, s.duration_us // 2)
-        and (_dated(fresh, s) or (s.sequence, _resource(s)) not in seen)
+        and (_dated(fresh, s) or _resource(s) not in seen)
     )
     if not news:
         return known.regions

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.hls import parse
 from pipelines.refresh import merged
+from schemas.errors import TooLarge
 from schemas.media import MediaPlaylist
 from schemas.times import rfc3339
 
@@ -157,6 +158,38 @@ def test_without_dates_numbers_that_begin_anew_make_a_new_region() -> None:
     assert numbers(found) == [7, 8, 0]
     assert starts_s(found) == [92, 96, 100]
     assert [region.discontinuity_sequence for region in found.regions] == [0, 1]
+
+
+def test_without_dates_an_origin_that_never_counts_is_followed_by_names() -> None:
+    def reading(first: int, fetched_s: int) -> MediaPlaylist:
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:4"]
+        for number in range(first, first + 3):
+            lines += ["#EXTINF:4,", f"seg{number}.ts"]
+        found = parse("\n".join(lines), URI, fetched_at_us=(EPOCH_S + fetched_s) * S)
+        assert isinstance(found, MediaPlaylist)
+        return found
+
+    found = after(reading(0, 100), reading(1, 104), reading(2, 108))
+
+    assert [s.uri.rpartition("/")[2] for s in found.segments] == [
+        f"seg{number}.ts" for number in range(5)
+    ]
+    assert starts_s(found) == [88, 92, 96, 100, 104]
+
+
+def test_without_dates_names_may_change_with_every_reading() -> None:
+    found = after(
+        a_reading(0, 3, dates="none", names="{r}/seg{n}.ts", fetched_s=100),
+        a_reading(1, 3, dates="none", names="{r}/seg{n}.ts", fetched_s=104),
+    )
+
+    assert numbers(found) == [0, 1, 2, 3]
+    assert len(found.regions) == 1
+
+
+def test_an_origin_that_lists_without_end_is_refused() -> None:
+    with pytest.raises(TooLarge, match="more than 5"):
+        merged(a_reading(0, 4), a_reading(2, 4), most=5)
 
 
 def test_regions_keep_their_numbers_where_the_origin_counts_only_what_it_lists() -> None:
