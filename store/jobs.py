@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Sequence
@@ -19,7 +20,6 @@ from store.records import fingerprint, job_of, lease_of
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 MAX_COMMAND_BYTES = 1024 * 1024
-_ID_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Jobs:
@@ -50,7 +50,10 @@ class Jobs:
         code, record, *job_id = self._store.run("accept", json.dumps(facts), text)
         if code not in {"new", "same"}:
             _refuse(code, command)
-        return Accepted(job_of(job_id[0], fields(record)), created=code == "new")
+        known = fields(record)
+        if code == "new":
+            known |= {**facts, "state": "queued", "attempt": "0", "command": text}
+        return Accepted(job_of(job_id[0], known), created=code == "new")
 
     def _acceptance(
         self, command: CommandBase, idempotency_key: str | None, body_hash: str | None
@@ -58,7 +61,7 @@ class Jobs:
         content, kind = fingerprint(command), _kind(command)
         connector = getattr(command, "connector", None)
         return {
-            "random": "".join(secrets.choice(_ID_ALPHABET) for _ in range(16)),
+            "random": base64.b32encode(secrets.token_bytes(10)).decode(),
             "tenant": command.tenant_id,
             "kind": kind,
             "queue": type(command).queue,

@@ -51,15 +51,16 @@ if redis.call('ZCARD', P .. 'queued:' .. a.queue) >= a.cap then
 end
 
 local id = 'job_' .. encode_time(NOW) .. a.random
-local job = { id = id, tenant = a.tenant, attempt = '0' }
-set(job, 'tenant', a.tenant, 'kind', a.kind, 'queue', a.queue, 'priority', a.priority,
-  'attempt', '0', 'allowance', int(a.allowance), 'fence', '0', 'owner', '', 'cancel', '0',
-  'created_ms', int(NOW), 'requested_by', a.requested_by, 'connector', a.connector,
-  'channel', a.channel, 'fingerprint', a.fingerprint, 'dedup', a.dedup, 'command', command,
-  'ready_event', a.ready_event)
+local job = { id = id, tenant = a.tenant, attempt = '0', queue = a.queue, priority = a.priority,
+  created_ms = int(NOW), state = 'queued' }
+redis.call('HSET', job_key(id), 'tenant', a.tenant, 'kind', a.kind, 'queue', a.queue,
+  'priority', a.priority, 'state', 'queued', 'attempt', '0', 'allowance', int(a.allowance),
+  'fence', '0', 'owner', '', 'cancel', '0', 'created_ms', job.created_ms,
+  'requested_by', a.requested_by, 'connector', a.connector, 'channel', a.channel,
+  'fingerprint', a.fingerprint, 'dedup', a.dedup, 'command', command, 'ready_event', a.ready_event)
 redis.call('ZADD', P .. 'jobs:' .. a.tenant, 0, id)
+redis.call('ZADD', P .. 'jobs:' .. a.tenant .. ':queued', 0, id)
 redis.call('SADD', P .. 'tenants', a.tenant)
-set_state(job, 'queued')
 if dedup then
   redis.call('SET', dedup, id)
 end
@@ -67,4 +68,5 @@ remember(id)
 count('accepted', a.kind)
 emit(job, 'job.queued', { kind = a.kind })
 make_ready(job)
-return { 'new', redis.call('HGETALL', job_key(id)), id }
+-- The caller knows the rest of a new record: reading it back would double the cost of the call.
+return { 'new', { 'created_ms', job.created_ms }, id }

@@ -73,8 +73,9 @@ local function ring(queue, id)
     .. '},"message_id":' .. cjson.encode(bell) .. ',"message_timestamp":' .. int(NOW) .. '}'
   redis.call('HSET', DRAMATIQ .. queue .. '.msgs', bell, message)
   redis.call('RPUSH', DRAMATIQ .. queue, bell)
-  redis.call('RPUSH', P .. 'wake:' .. queue, '1')
-  redis.call('LTRIM', P .. 'wake:' .. queue, -1000, -1)
+  if redis.call('RPUSH', P .. 'wake:' .. queue, '1') > 1000 then
+    redis.call('LTRIM', P .. 'wake:' .. queue, -1000, -1)
+  end
 end
 
 local function lane_has(base, tenant, lane)
@@ -105,8 +106,9 @@ local function make_ready(job)
   local score = redis.call('ZSCORE', base, job.tenant)
   if not score then
     score = tostring(tonumber(redis.call('GET', base .. ':turn') or '0') - 0.5)
+    redis.call('ZADD', base, score, job.tenant)
   end
-  index_tenant(base, job.tenant, score)
+  redis.call('ZADD', base .. ':p' .. lane, score, job.tenant)
   redis.call('ZADD', P .. 'queued:' .. job.queue, int(NOW), job.id)
   ring(job.queue, job.id)
 end
