@@ -848,11 +848,11 @@ class IdRewriter:
         kind = nal_type(nal)
         if kind == SEI:
             return without_messages(nal, {BUFFERING_PERIOD})
+        if kind in SET_TYPES and self._sets.add(nal) == "changed":
+            raise UnsupportedMedia("a parameter set changes under its id")
         if kind == SPS:
-            self._sets.add(nal)
             return rewrite_sps_id(nal, mapped_id(self._sps_ids, parse_sps(nal).sps_id))
         if kind == PPS:
-            self._sets.add(nal)
             pps = parse_pps(nal)
             new = mapped_id(self._pps_ids, pps.pps_id), mapped_id(self._sps_ids, pps.sps_id)
             return rewrite_pps_ids(nal, *new)

@@ -958,8 +958,8 @@ class IdRewriter:
         kind = nal_type(nal)
         if kind == PREFIX_SEI:
             return without_messages(nal, self._tied_messages())
-        if kind in SET_TYPES:
-            self._sets.add(nal)
+        if kind in SET_TYPES and self._sets.add(nal) == "changed":
+            raise UnsupportedMedia("a parameter set changes under its id")
         if kind == VPS:
             return rewrite_vps_id(nal, mapped_id(self._vps_ids, parse_vps(nal).vps_id))
         if kind == SPS:

@@ -220,6 +220,13 @@ def test_streams_with_colliding_ids_share_one_avcc_once_renamed(params: str) -> 
     assert_same_frames(joined, wanted)
 
 
+def test_a_set_that_changes_while_ids_are_replaced_is_refused() -> None:
+    ids = IdRewriter(ParameterSets(sets_of(stream("pyramid")[0].nals)), {0: 1}, {0: 1})
+
+    with pytest.raises(UnsupportedMedia, match="changes under its id"):
+        ids.rewrite(stream("high10")[0].nals)
+
+
 def test_a_slice_that_keeps_its_id_is_not_touched() -> None:
     units = stream("pyramid")
     sets = ParameterSets(sets_of(units[0].nals))

@@ -293,3 +293,61 @@ def test_every_index_means_the_same_picture_after_the_cut(fields: bool, told: bo
             assert differences(writer, units, kept) == [], f"seed {seed}, unit {start}"
             rewritten += 1
     assert rewritten > refused
+
+
+def marked(writer: Writer, unit: Unit, operations: Sequence[int]) -> Unit:
+    """A frame whose memory operations are replaced by others."""
+    nal = unit.nals[-1]
+    header = h264.parse_slice_header(nal, ParameterSets(writer.sets()))
+    bits = BitWriter()
+    bits.flag(True)
+    for code in (*operations, 0):
+        bits.ue(code)
+    edit = (header.marking_at, header.marking_end, bits.value, bits.length)
+    return unit.holding((h264.rewrite_slice(nal, header, (edit,)),))
+
+
+def after_the_start(units: Sequence[Unit], start: int) -> int:
+    """The first picture behind an open GOP's start that others may lean on."""
+    return next(
+        index
+        for index in range(start + 1, len(units))
+        if units[index].pts > units[start].pts and h264.is_reference(units[index].nals)
+    )
+
+
+@pytest.mark.parametrize("operations", [(2, 0), (3, 0, 0), (6, 0)])
+def test_long_term_references_are_refused(operations: tuple[int, ...]) -> None:
+    writer, units, starts = written(0, fields=False)
+    at = after_the_start(units, starts[0])
+    units[at] = marked(writer, units[at], operations)
+
+    with pytest.raises(UnsupportedMedia, match="long-term"):
+        cut(writer, units, starts[0], told=True)
+
+
+def test_behind_a_picture_that_resets_the_memory_all_stays_as_it_was() -> None:
+    writer, units, starts = written(0, fields=False)
+    at = after_the_start(units, starts[0])
+    units[at] = marked(writer, units[at], (5,))
+
+    kept = cut(writer, units, starts[0], told=True)
+
+    assert h264.is_idr(kept[0].nals)
+    behind = [unit for unit in units[at + 1 :] if unit.pts >= kept[0].pts]
+    assert kept[-len(behind) :] == behind
+
+
+def test_picture_order_count_type_one_is_refused() -> None:
+    writer, units, starts = written(0, fields=False)
+    sps = writer.sets()[0]
+    bits = BitWriter()
+    bits.copy(sps, 0, 34)
+    for code in (1, 0, 0):
+        bits.ue(code)
+    bits.copy(sps, 34, 8 * len(sps))
+    bits.align(0)
+    rewriter = IdrRewriter(ParameterSets((bits.to_bytes(), writer.sets()[1])))
+
+    with pytest.raises(UnsupportedMedia, match="type 1"):
+        rewriter.rewrite(units[starts[0]].nals)

@@ -102,6 +102,13 @@ def shown_prefixed(units: Sequence[Unit], record: bytes) -> list[tuple[int, Pict
     return decoded(units, codec="hevc", extradata=record)
 
 
+def test_a_set_that_changes_while_ids_are_replaced_is_refused() -> None:
+    ids, _ = renamed(stream("open"))
+
+    with pytest.raises(UnsupportedMedia, match="changes under its id"):
+        ids.rewrite(stream("fields")[0].nals)
+
+
 def test_a_slice_that_keeps_its_id_is_not_touched() -> None:
     units = stream("open")
     sets = ParameterSets(sets_of(units[0].nals))
