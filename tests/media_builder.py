@@ -18,6 +18,10 @@ More regions: `segment(a, b)` writes EXT-X-DISCONTINUITY between two streams; wi
 `b = build(continued(a.spec, start_pts_90k=0))` numbers and sound go on in `b`.
 `segment(a, discontinuities=(Discontinuity(at_segment=2, pts_jump_90k=-5, pdt_jump_ms=0),))` jumps
 inside one encode. `write_mp4(stream, path)` makes an ordinary progressive MP4 of a stream.
+Others: `separate_audio`, `packed_audio`, `byte_range`, `encrypt=Encryption(...)`, `pdt="first"`,
+`gaps`, `missing`, `region_jumps_ms`; `multivariant({"hi": a, "lo": b})`; `StreamSpec(timecode=)`.
+A live edge near the present: `segment(stream, epoch_ms=int(time.time() * 1000))` served by
+tests/origin.py with `Live(wall_clock_ms)`. tests/oracle.py judges what comes out.
 """
 
 from tests.hls_builder import (

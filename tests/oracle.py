@@ -617,6 +617,8 @@ def check_exact(
     expected = asset.numbers_between(start_ms, end_ms)
     seen = inspect(path)
     problems = number_problems(seen.numbers, expected)
+    if _is_mp4(Path(path)) and libav_numbers(path) != seen.numbers:
+        problems.append("libav reads the edit list otherwise than a strict player")
     problems += [f"{len(seen.hidden)} frames hide behind the edit list"] if seen.hidden else []
     problems += [f"decoder: {text}" for text in seen.errors[:3]]
     problems += [f"corrupt frame {f.number}" for f in seen.frames if f.corrupt][:3]
@@ -629,6 +631,9 @@ def check_exact(
     for index, heard in enumerate(found):
         if heard.first_s > Fraction(1, 1000):
             problems.append(f"sound {index} begins {float(heard.first_s):.3f} s late")
+        if shown and heard.end_s > _picture_end(shown) + Fraction(cover_ms) / 1000:
+            late = float(heard.end_s - _picture_end(shown))
+            problems.append(f"sound {index} goes on {late:.3f} s after the picture")
         if heard.end_s < end:
             problems.append(f"sound {index} ends {float(end - heard.end_s):.3f} s too early")
     for index, offsets in enumerate(audio_offsets(path, asset.times)):
@@ -637,6 +642,12 @@ def check_exact(
         if not offsets.clean:
             problems.append(f"sound {index} has holes or errors: {found[index].errors[:2]}")
     return problems
+
+
+def _picture_end(shown: Sequence[Fraction]) -> Fraction:
+    """About when the last frame's time is over: it lasts as long as the one before."""
+    times = sorted(shown)
+    return times[-1] + (times[-1] - times[-2] if len(times) > 1 else Fraction(1, 20))
 
 
 def number_problems(seen: Sequence[int | None], expected: Sequence[int]) -> list[str]:

@@ -159,6 +159,12 @@ def test_sound_that_ends_early_is_named(asset: HlsAsset, tmp_path: Path) -> None
     assert "sound 0 ends" in _problems(short, asset, tmp_path)
 
 
+def test_sound_that_outlives_the_picture_is_named(asset: HlsAsset, tmp_path: Path) -> None:
+    short = _with_video(asset.streams[0], lambda s: s[:-5])
+
+    assert "sound 0 goes on" in _problems(short, asset, tmp_path)
+
+
 def test_a_hole_in_the_sound_is_not_clean(asset: HlsAsset, tmp_path: Path) -> None:
     path = tmp_path / "a.ts"
     stream = _with_sound(asset.streams[0], lambda s: s[:60] + s[61:])
