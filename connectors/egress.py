@@ -12,10 +12,12 @@ import errno
 import http.client
 import io
 import logging
+import os
 import re
 import socket
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -217,6 +219,16 @@ def spending(budget: Budget) -> Iterator[Budget]:
         _BUDGET.reset(token)
 
 
+@contextmanager
+def held_to(limits: Limits) -> Iterator[None]:
+    """Within this block these limits hold, where the caller has set no budget of its own."""
+    if _BUDGET.get() is not None:
+        yield
+        return
+    with spending(Budget(limits)):
+        yield
+
+
 class _Meter(io.RawIOBase):
     """A socket as a raw stream that wakes up often and asks the budget each time."""
 
@@ -410,7 +422,8 @@ class Egress:
         self._pools = judged_pools(self.judge, _URLLIB3_BASES, self.limits.connect_timeout_s)
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._sessions: list[requests.Session] = []
+        # Weakly: a thread that ends takes its connections with it.
+        self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
     def get_bytes(
         self,
@@ -489,7 +502,8 @@ class Egress:
     def close(self) -> None:
         """Close every kept-alive connection of every thread."""
         with self._lock:
-            sessions, self._sessions = self._sessions, []
+            sessions = list(self._sessions)
+            self._sessions.clear()
         for session in sessions:
             session.close()
         self._local = threading.local()
@@ -564,12 +578,14 @@ class Egress:
         )
 
     def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
+        session: requests.Session | None
+        # A forked child must not write into its parent's connections.
+        owner, session = getattr(self._local, "session", (0, None))
+        if session is None or owner != os.getpid():
             session = _new_session(self._pools)
-            self._local.session = session
+            self._local.session = (os.getpid(), session)
             with self._lock:
-                self._sessions.append(session)
+                self._sessions.add(session)
         return session
 
 

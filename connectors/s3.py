@@ -10,7 +10,6 @@ import hashlib
 import mimetypes
 import re
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -48,7 +47,7 @@ from connectors.base import (
     key_parts,
     paged,
 )
-from connectors.egress import Budget, Judge, Limits, judged_pools, ours_within, spending
+from connectors.egress import Budget, Judge, Limits, held_to, judged_pools, ours_within, spending
 from schemas.connectors import Capability, Published
 from schemas.errors import (
     AccessDenied,
@@ -72,7 +71,8 @@ MAX_LISTED = 10_000
 MAX_URL_TTL_S = 7 * 24 * 3600
 JOB_FIELD = "cuttingroom-job"
 HASH_FIELD = "cuttingroom-sha256"
-LIMITS = Limits(idle_timeout_s=60, header_timeout_s=90, total_timeout_s=3600)
+# While it joins parts a server may be silent for long, or send a blank now and then.
+LIMITS = Limits(idle_timeout_s=90, header_timeout_s=120, total_timeout_s=3600, min_rate=0)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
 _BASES: dict[str, tuple[type[Any], type[Any]]] = {
     "http": (AWSHTTPConnectionPool, AWSHTTPConnection),
@@ -500,10 +500,9 @@ class Bucket:
         if self._config.endpoint is None:
             return True
         place = (self._config.endpoint, self._config.bucket)
-        with _PROBE_LOCK:
-            if place not in _PROBED:
-                _PROBED[place] = self._probed()
-            return _PROBED[place]
+        if place not in _PROBED:
+            _PROBED[place] = self._probed()
+        return _PROBED[place]
 
     def _probed(self) -> bool:
         key = self._below("") + f"{TEMP_PREFIX}probe-{secrets.token_hex(8)}"
@@ -523,7 +522,6 @@ class Bucket:
 
 
 _PROBED: dict[tuple[str, str], bool] = {}
-_PROBE_LOCK = threading.Lock()
 
 
 class _JudgedSession(URLLib3Session):
@@ -535,8 +533,11 @@ class _JudgedSession(URLLib3Session):
         manager.pool_classes_by_scheme = judged_pools(judge, _BASES)
 
     def send(self, request: Any) -> Any:
+        # Waiting for "100 Continue" would read from the socket past the meter.
+        request.headers.pop("Expect", None)
         try:
-            return super().send(request)
+            with held_to(LIMITS):
+                return super().send(request)
         except BotoCoreError as error:
             # Ours is wrapped as a failure of the client, which would be tried again.
             raise ours_within(error) or error from None
@@ -617,6 +618,8 @@ def _writing(name: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise ours_within(error) or _write_error(error, name) from None
+    except SourceUnavailable as error:
+        raise DestinationUnavailable(f"{name}: {error.message}") from None
     except OSError as error:
         raise DestinationUnavailable(f"{name}: the file to publish: {error.strerror}") from None
 

@@ -25,7 +25,7 @@ Script = bytes | Callable[[socket.socket, Request], None]
 
 @dataclass
 class Loopback:
-    """The server; `answers` by path without the query, `requests` as they came."""
+    """The server; `answers` by path without the query, else by `*`."""
 
     port: int
     answers: dict[str, Script] = field(default_factory=dict)
@@ -80,7 +80,8 @@ def _serve(plain: socket.socket, server: Loopback, tls: ssl.SSLContext | None) -
         while (request := _read_request(conn, server)) is not None:
             server.requests.append(request)
             conn.settimeout(30)
-            script = server.answers.get(request.target.partition("?")[0])
+            path = request.target.partition("?")[0]
+            script = server.answers.get(path, server.answers.get("*"))
             if callable(script):
                 script(conn, request)
                 return

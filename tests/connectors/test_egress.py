@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import logging
 import socket
 import ssl
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -284,6 +287,27 @@ def test_connections_are_kept_alive(server: Loopback, egress: Egress) -> None:
         egress.get_bytes(server.url(), max_bytes=100)
 
     assert (len(server.requests), server.connections) == (5, 1)
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_thread_that_ends_takes_its_connections_with_it(server: Loopback, egress: Egress) -> None:
+    server.answers["/"] = reply(b"ok")
+    before = _open_files()
+
+    for _ in range(10):
+        thread = threading.Thread(target=lambda: egress.get_bytes(server.url(), max_bytes=10))
+        thread.start()
+        thread.join()
+    gc.collect()
+
+    deadline = time.monotonic() + 5
+    while _open_files() > before + 2 and time.monotonic() < deadline:
+        gc.collect()
+    assert server.connections == 10
+    assert _open_files() <= before + 2
 
 
 @pytest.mark.parametrize(

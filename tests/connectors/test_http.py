@@ -41,18 +41,10 @@ def _answer(ranges: bool, conn: Any, request: Request) -> None:
         conn.sendall(reply(part, "206 Partial Content", Content_Range=told))
 
 
-class _AnyPath(dict[str, Any]):
-    def __init__(self, script: Any) -> None:
-        self._script = script
-
-    def get(self, path: str, default: Any = None) -> Any:
-        return self._script
-
-
 @contextmanager
 def _web_server(tmp_path: Path, *, ranges: bool) -> Iterator[Peer]:
     with loopback() as server:
-        server.answers = _AnyPath(partial(_answer, ranges))
+        server.answers["*"] = partial(_answer, ranges)
         yield Peer(
             config={"baseUrl": server.url("/files/"), "checkPath": "top.txt"},
             auth={"token": TOKEN},

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from connectors.base import Query
-from connectors.egress import Egress
+from connectors.egress import Egress, Limits
 from connectors.media_store import open_media_store
 from connectors.publishing import artifact_of, publish_once
 from connectors.s3 import PART_BYTES, Auth, Bucket, Config, connect
@@ -38,7 +38,7 @@ from tests.connectors.buckets import (
     rclone_server,
     uploads,
 )
-from tests.connectors.loopback import loopback, reply
+from tests.connectors.loopback import loopback, reply, trickle
 from tests.connectors.peer import FILES, Peer, env_for
 
 
@@ -165,18 +165,19 @@ def test_a_buckets_refusals_mean_what_to_do(
     assert "s3cret-key" not in "".join(traceback.format_exception(raised.value)) + caplog.text
 
 
-def test_a_refused_write_is_not_tried_again_and_an_absent_server_is(tmp_path: Path) -> None:
+def test_a_refused_write_is_final_and_an_absent_server_is_not(tmp_path: Path) -> None:
     source = tmp_path / "a.mp4"
     source.write_bytes(b"made")
     artifact = artifact_of(source, key="a.mp4", job_id="j1")
 
     with loopback() as server:
-        server.answers[f"/{BUCKET}/a.mp4"] = reply(status="403 Forbidden")
-        refused = bucket_at(server.url(""))
-        with pytest.raises((DestinationRejected, SourceNotFound)):
-            refused.begin(artifact)
+        server.answers["*"] = reply(status="403 Forbidden")
+        with pytest.raises(DestinationRejected):
+            bucket_at(server.url("")).begin(artifact)
     with pytest.raises(DestinationUnavailable):
         bucket_at(server.url("")).begin(artifact)
+
+    assert [request.method for request in server.requests] == ["PUT", "DELETE"]
 
 
 def test_nothing_shows_the_keys(endpoint: str) -> None:
@@ -249,3 +250,39 @@ def test_the_media_store_is_a_folder_of_the_data_folder_by_default(tmp_path: Pat
     store.check("writes")
 
     assert (tmp_path / "media").is_dir()
+
+
+def test_an_endpoint_that_trickles_does_not_hold_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connectors.s3.LIMITS", Limits(header_timeout_s=0.5))
+    source = tmp_path / "a.mp4"
+    source.write_bytes(b"made")
+    with loopback() as server:
+        server.answers["*"] = trickle(b"HTTP/1.1 100 Continue\r\nX: ", b"x", server)
+        bucket = bucket_at(server.url(""))
+
+        with pytest.raises(SourceUnavailable, match="no answer within"):
+            bucket.check()
+        with pytest.raises(DestinationUnavailable, match="no answer within"):
+            bucket.begin(artifact_of(source, key="a.mp4", job_id="j1"))
+
+        assert all("expect" not in request.headers for request in server.requests)
+
+
+def test_a_cancelled_job_does_not_wait_for_a_bucket(tmp_path: Path) -> None:
+    source = tmp_path / "a.mp4"
+    source.write_bytes(os.urandom(PART_BYTES + 1))
+
+    def cancel() -> None:
+        raise Cancelled("somebody cancelled")
+
+    with loopback() as server:
+        bucket = bucket_at(server.url(""))
+        artifact = artifact_of(source, key="a.mp4", job_id="j1")
+        intent = {**artifact.model_dump(), "upload_id": "u1", "unique": False}
+
+        with pytest.raises(Cancelled):
+            bucket.put(intent, artifact, control=cancel)
+
+        assert server.requests == []

@@ -1,0 +1,54 @@
+"""Every byte from outside comes through one client: nobody else imports one."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = [
+    "schemas",
+    "pipelines",
+    "media",
+    "connectors",
+    "store",
+    "catalog",
+    "workers",
+    "api_gateway",
+    "cli",
+]
+KEEPERS = {
+    "requests": {"connectors/egress.py"},
+    "urllib3": {"connectors/egress.py"},
+    "http.client": {"connectors/egress.py"},
+    "boto3": {"connectors/s3.py"},
+    "botocore": {"connectors/s3.py"},
+    "urllib.request": set[str](),
+    "httpx": set[str](),
+    "aiohttp": set[str](),
+    "ftplib": set[str](),
+}
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+@pytest.mark.parametrize("library", KEEPERS)
+def test_only_its_keeper_imports_a_client_library(library: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if any(f"{name}.".startswith(f"{library}.") for name in _imported(path))
+    }
+
+    assert users == KEEPERS[library]
