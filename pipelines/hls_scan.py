@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from schemas.errors import CorruptMedia, SourceUnavailable, TooLarge
@@ -27,8 +28,7 @@ _PLAIN_PATH = re.compile(r"\w[\w-]*(?:[./]\w[\w-]*)*(?:\?[\w=&%.~-]*)?", re.ASCI
 _NOT_IN_URI = re.compile(r"[\s\x00-\x20\x7f-\xa0\ufffd]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A line that means something: a tag with its value, or (`tag` None) a URI."""
 
     number: int
