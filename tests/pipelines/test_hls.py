@@ -84,7 +84,6 @@ def test_a_damaged_playlist_is_read_or_refused_never_more(seed: int) -> None:
         "media_invalid",
         "too_large",
         "manifest_unreachable",
-        "media_invalid",
     }
 
 
