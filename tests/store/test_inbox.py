@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from store import keys
 from store.client import Store
@@ -13,6 +16,10 @@ from store.inbox import Inbox, Taken
 from store.jobs import Jobs
 from tests.builders import a_clip_command
 from tests.fakes import fake_store
+from tests.redis_server import redis_url
+
+__all__ = ["redis_url"]
+ACL = Path(__file__).parent.parent.parent / "deploy/redis/producers.acl"
 
 
 @pytest.fixture
@@ -129,3 +136,29 @@ def test_an_entry_without_an_event_is_buried(store: Store, inbox: Inbox) -> None
     store.client.xadd(keys.intake("t1"), {"body": "x"})
 
     assert inbox.take() == Taken(accepted=0, refused=1)
+
+
+@pytest.mark.redis
+def test_the_shipped_acl_lets_a_producer_write_its_own_intake_alone(redis_url: str) -> None:
+    admin = Store.from_url(redis_url)
+    shipped = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
+    secret = hashlib.sha256(b"hunter2").hexdigest()
+    words = shipped.replace("TENANT", "t1").replace("#" + "0" * 64, f"#{secret}").split()[1:]
+    admin.client.execute_command("ACL", "SETUSER", *words)
+    host = redis_url.removeprefix("redis://")
+    producer = Store.from_url(f"redis://intake-t1:hunter2@{host}")
+
+    entry = producer.client.xadd(keys.intake("t1"), {"event": "{}"})
+
+    assert entry
+    for denied in (
+        lambda: producer.client.xadd(keys.intake("t2"), {"event": "{}"}),
+        lambda: producer.client.xrange(keys.intake("t1")),
+        lambda: producer.client.hgetall(keys.job("x")),
+        lambda: producer.client.rpush("dramatiq:clip", "x"),
+        lambda: producer.client.eval("return 1", 0),
+    ):
+        with pytest.raises(NoPermissionError):
+            denied()
+    producer.close()
+    admin.close()
