@@ -201,7 +201,7 @@ class CardEncoder:
         end = self._made * self.card.segment_frames
         while not any(_index(p, self.card) >= end for p in self._pictures if p.is_keyframe):
             self._pictures += self._video.encode(self._next_frame())
-        while not self._sounds or _seconds_of(self._sounds[-1]) * self.card.fps < end:
+        while not self._sounds or _index(self._sounds[-1], self.card) < end:
             self._sounds += self._audio.encode(self._next_sound())
         return self._counters.applied(_muxed((self._video, self._audio), self._taken(end)))
 

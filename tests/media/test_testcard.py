@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -114,3 +116,16 @@ def test_a_segment_must_hold_whole_frames_of_whole_milliseconds() -> None:
         Card(segment_ms=1990)
     with pytest.raises(ValueError, match="whole second"):
         CardEncoder(SMALL, START_MS + 1)
+
+
+def test_sound_never_falls_behind_the_pictures() -> None:
+    card = CardEncoder(SMALL, START_MS)
+
+    starts = []
+    for _ in range(20):
+        with av.open(io.BytesIO(card.next_segment())) as container:
+            starts.append(
+                {p.stream.type: p.pts for p in reversed(list(container.demux())) if p.size}
+            )
+
+    assert all(abs(s["audio"] - s["video"]) < 9000 for s in starts)
