@@ -268,6 +268,10 @@ def picture_spans(cut: Kept, offset: int, *, whole: bool) -> tuple[PictureSpan, 
     if stop <= start:
         return (_encoded(cut, cut.lo, cut.hi, offset),)
     floor_pts = source.pts[start]
+    alone = sum(p >= floor_pts for p in source.pts[start:stop]) == 1
+    if alone and start not in source.idrs and _is_hevc(source):
+        # libav loses an IDR right behind a broken link: the references it makes up clash with it.
+        return (_encoded(cut, cut.lo, cut.hi, offset),)
     found: list[PictureSpan] = []
     if cut.lo < floor_pts and any(cut.lo <= p < floor_pts for p in source.shown):
         found.append(_encoded(cut, cut.lo, floor_pts, offset))
@@ -275,6 +279,10 @@ def picture_spans(cut: Kept, offset: int, *, whole: bool) -> tuple[PictureSpan, 
     if tail_lo is not None:
         found.append(_encoded(cut, tail_lo, cut.hi, offset))
     return tuple(found)
+
+
+def _is_hevc(source: Pictures) -> bool:
+    return source.run.pictures is not None and source.run.pictures.codec == "hevc"
 
 
 def _copy_stop(source: Pictures, start: int, hi: int) -> tuple[int, int | None]:
@@ -675,8 +683,10 @@ def _sound_holes(
         for begin, stop in silent:
             for under in stretches:
                 low, high = max(begin, under.at), min(stop, under.end)
-                strict = (begin > under.at and stop < under.end) or under.run.damaged
-                slack = Fraction(track.frame_samples, rate) if strict else SOUND_SLACK_S
+                inner = begin > under.at and stop < under.end
+                slack = Fraction(track.frame_samples, 2 * rate)
+                if not inner:
+                    slack = 2 * slack if under.run.damaged else SOUND_SLACK_S
                 if high - low > slack:
                     wall = under.wall_us + (low - under.at) * MICRO
                     found.append(Hole(wall, wall + (high - low) * MICRO, "sound", -2))
