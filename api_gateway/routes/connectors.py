@@ -373,7 +373,9 @@ def _refuse_busy(deps: Gateway, tenant_id: str, connector_id: str) -> None:
 def _opened(deps: Gateway, held: Connector) -> dict[str, Any]:
     if held.sealed_auth is None:
         return {}
-    return deps.sealer.open_auth(held.tenant_id, held.id, held.sealed_auth)
+    opened = deps.sealer.open_auth(held.tenant_id, held.id, held.sealed_auth)
+    fields = deps.registry.get(held.type).auth.model_fields
+    return {fields[name].alias or name: value for name, value in opened.items() if name in fields}
 
 
 def _types(deps: Gateway, kind: str | None, capability: Capability | None) -> frozenset[str] | None:
