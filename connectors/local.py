@@ -6,6 +6,7 @@ name, however it is spelled and whoever swaps it meanwhile, leads out of the fol
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import mimetypes
@@ -60,6 +61,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _NOT_HERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
 
@@ -158,15 +160,7 @@ class Folder:
                 raise DestinationUnavailable(f"{name} did not read back as it was written")
             check_fence()
             try:
-                # A link never replaces what is there; a rename would.
-                os.link(
-                    intent["temp"],
-                    name,
-                    src_dir_fd=folder,
-                    dst_dir_fd=folder,
-                    follow_symlinks=False,
-                )
-                os.fsync(folder)
+                _name(folder, intent["temp"], name)
             except FileExistsError:
                 if not _holds(folder, name, intent):
                     raise _conflict(intent["key"]) from None
@@ -280,6 +274,26 @@ def _if_there() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise
+
+
+def _name(folder: int, temp: str, name: str) -> None:
+    """Give a finished file its name; `FileExistsError` where the name is taken."""
+    try:
+        # A link never replaces what is there; a plain rename would.
+        os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_exclusively(folder, temp, name)
+    os.fsync(folder)
+
+
+def _rename_exclusively(folder: int, temp: str, name: str) -> None:
+    """renameat2 with RENAME_NOREPLACE, for file systems without hard links (FAT, some mounts)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(folder, os.fsencode(temp), folder, os.fsencode(name), ctypes.c_uint(1)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _unlink(folder: int, name: str) -> None:

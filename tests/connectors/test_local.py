@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -171,3 +172,29 @@ def test_a_folder_below_a_listed_one_is_not_reached_through_a_link(tmp_path: Pat
 
     with pytest.raises(SourceNotFound):
         connect(Config(folder=f"{tmp_path}/away"), Auth(), env).stat("passwd")
+
+
+def test_a_file_system_without_links_publishes_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "to").mkdir()
+    folder, source = Folder(tmp_path / "to"), tmp_path / "made.mp4"
+    results = []
+    for job_id in ("j1", "j2"):
+        source.write_bytes(job_id.encode())
+        artifact = artifact_of(source, key="x.mp4", job_id=job_id)
+        try:
+            publish_once(
+                folder, artifact, earlier=None, remember=lambda _: None, check_fence=lambda: None
+            )
+            results.append("published")
+        except DestinationRejected as error:
+            results.append(error.error_code)
+
+    assert results == ["published", "destination_conflict"]
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["x.mp4"]
+    assert (tmp_path / "to" / "x.mp4").read_bytes() == b"j1"

@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = [
-    "schemas",
-    "pipelines",
-    "media",
-    "connectors",
-    "store",
-    "catalog",
-    "workers",
-    "api_gateway",
-    "cli",
-]
+PACKAGES = (
+    *("schemas", "pipelines", "media", "connectors", "store"),
+    *("catalog", "workers", "api_gateway", "cli"),
+)
 KEEPERS = {
     "requests": {"connectors/egress.py"},
     "urllib3": {"connectors/egress.py"},
