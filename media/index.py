@@ -118,8 +118,8 @@ class _RunBuilder:
         self.opened += 1
         try:
             found = self._opener.open(held.name or "", held.init_name)
-            facts = picture_facts(found.pictures)
             boiled = _boiled(number, held, found, self._near())
+            facts = picture_facts(found.pictures, boiled.entry.keys)
         except CorruptMedia:
             if tolerant:
                 return False
@@ -409,15 +409,17 @@ def _joined_sounds(members: list[_Found]) -> Iterator[IndexedSound]:
 
 def _spans(sound: IndexedSound, pieces: list[tuple[int, list[int]]]) -> Iterator[SoundSpan]:
     """Frames that follow each other within half a frame of where counting puts them."""
-    step = Fraction(sound.frame_samples, sound.sample_rate_hz) / sound.timebase
-    half, span, count = step / 2, None, 0
+    # In whole numbers: `unit` of them make a tick, `step` a frame.
+    unit = sound.sample_rate_hz * sound.timebase.numerator
+    step = sound.frame_samples * sound.timebase.denominator
+    half, span, first, count = step // 2, None, 0, 0
     for at, every in pieces:
         for pts in every:
-            if span is not None and abs(pts - span.first_pts - count * step) <= half:
+            if span is not None and -half <= (pts - first) * unit - count * step <= half:
                 count += 1
                 continue
             if span is not None:
                 yield span.model_copy(update={"frames": count})
-            span, count = SoundSpan(segment=at, first_pts=pts, frames=1), 1
+            span, first, count = SoundSpan(segment=at, first_pts=pts, frames=1), pts, 1
     if span is not None:
         yield span.model_copy(update={"frames": count})

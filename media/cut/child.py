@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from media.cut import edges, h264, hevc
@@ -13,8 +14,8 @@ from media.cut.edges import Encoded
 from media.cut.feed import SoundFeed
 from media.cut.fill import fill_piece
 from media.cut.mp4 import Mp4Writer, Track, index_room, set_picture_times, set_sound_times
-from media.cut.reading import Segments
-from media.cut.source import Wants
+from media.cut.reading import Picture, Segments
+from media.cut.source import TsPictures, Wants
 from media.cut.verify import verified
 from schemas.cuts import (
     CopiedSpan,
@@ -28,6 +29,7 @@ from schemas.cuts import (
 from schemas.errors import CorruptMedia
 
 Report = Callable[[int, int], None]
+AHEAD_BYTES = 48 * 1024 * 1024
 PICTURES_ONLY = Wants(sounds=frozenset())
 
 
@@ -85,9 +87,8 @@ class _Cutter:
         self._adopt_sources()
         with ThreadPoolExecutor(1) as beside:
             pieces = self._started(beside)
-            for number, span in enumerate(plan.pictures):
-                for batch in self._batches(span, pieces.get(number)):
-                    self._write(batch)
+            for batch in self._in_order(pieces):
+                self._write(batch)
         self._write_sounds(None)
         self._finish()
 
@@ -130,6 +131,17 @@ class _Cutter:
             return fill_piece(span, facts, recipe, segments)
         return edges.piece(_frames(span, facts, segments), recipe, span.frames)
 
+    def _in_order(self, pieces: dict[int, Future[Encoded]]) -> Iterator[_Batch]:
+        """All batches in output order; while an edge is encoded, copying goes on into memory."""
+        ahead: dict[int, Iterator[_Batch]] = {}
+        for number, span in enumerate(self._plan.pictures):
+            piece = pieces.get(number)
+            if piece is not None and number + 1 < len(self._plan.pictures):
+                following = self._plan.pictures[number + 1]
+                if isinstance(following, CopiedSpan):
+                    ahead[number + 1] = _while_waiting(self._copied(following), piece)
+            yield from ahead.pop(number, None) or self._batches(span, piece)
+
     def _batches(self, span: PictureSpan, piece: Future[Encoded] | None) -> Iterator[_Batch]:
         if isinstance(span, CopiedSpan):
             return self._copied(span)
@@ -139,12 +151,12 @@ class _Cutter:
 
     def _encoded(self, span: EncodedSpan | FilledSpan, done: Encoded) -> Iterator[_Batch]:
         rewrite = self._coding.adopt(done.sets)
-        batch = _Batch([], [], [])
+        batch, place = _Batch([], [], []), self._placer(span)
         for pts, sync, nals in zip(done.pts, done.syncs, done.nals, strict=True):
             if sync:
                 batch.syncs.append(len(batch.samples))
             batch.samples.append(self._coding.sample(rewrite(nals) if rewrite else nals))
-            batch.pts.append(self._placed(span, pts))
+            batch.pts.append(place(pts))
         yield batch
 
     def _streamed(self, span: EncodedSpan | FilledSpan) -> Iterator[_Batch]:
@@ -156,40 +168,45 @@ class _Cutter:
             yield from self._encoded(span, fill_piece(span, facts, recipe, segments))
             return
         rewrite: Rewrite | None = None
-        count = 0
+        count, place = 0, self._placer(span)
         for pts, sync, nals in edges.encode(_frames(span, facts, segments), recipe):
             if not count:
                 rewrite = self._coding.adopt(_sets_in(self._coding, nals))
             count += 1
             sample = self._coding.sample(rewrite(nals) if rewrite else nals)
-            yield _Batch([sample], [self._placed(span, pts)], [0] if sync else [])
+            yield _Batch([sample], [place(pts)], [0] if sync else [])
         if count != span.frames:
             raise CorruptMedia(f"{count} of {span.frames} frames decode")
 
     # --- what is copied
 
     def _copied(self, span: CopiedSpan) -> Iterator[_Batch]:
-        rewrites = self._rewrites(span)
-        batch, limit = _Batch([], [], []), self._plan.timescale
-        facts = self._facts(span)
-        idr = _idr_test(facts.codec)
-        for number, picture in enumerate(self._segments.pictures(span.run, span.first, span.stop)):
+        """The pictures of a span, about half a second at a time."""
+        batch, limit = _Batch([], [], []), self._plan.timescale // 2
+        place = self._placer(span)
+        for picture, (sample, sync) in self._copied_samples(span):
+            if batch.samples and abs(place(picture.pts) - batch.pts[0]) > limit:
+                yield batch
+                batch = _Batch([], [], [])
+            if sync:
+                batch.syncs.append(len(batch.samples))
+            batch.samples.append(sample)
+            batch.pts.append(place(picture.pts))
+        yield batch
+
+    def _copied_samples(self, span: CopiedSpan) -> Iterator[tuple[Picture, tuple[bytes, bool]]]:
+        rewrites, coding = self._rewrites(span), self._coding
+        synced = hevc.is_irap if coding.codec == "hevc" else h264.is_idr
+        for picture in self._segments.pictures(span.run, span.first, span.stop):
             if picture.pts < span.floor_pts:
+                continue
+            if not rewrites and isinstance(picture.source, TsPictures):
+                yield picture, coding.quick(picture.source.data(picture.index))
                 continue
             nals = picture.nals()
             for rewrite in rewrites:
                 nals = rewrite(nals)
-            if idr(nals) or (number == 0):
-                if batch.samples and batch.pts[-1] - batch.pts[0] > limit // 2:
-                    yield batch
-                    batch = _Batch([], [], [])
-                batch.syncs.append(len(batch.samples))
-            batch.samples.append(self._coding.sample(nals))
-            batch.pts.append(self._placed(span, picture.pts))
-            if len(batch.samples) >= 64:
-                yield batch
-                batch = _Batch([], [], [])
-        yield batch
+            yield picture, (coding.sample(nals), synced(nals))
 
     def _rewrites(self, span: CopiedSpan) -> list[Rewrite]:
         """What a copied picture is put through: mostly nothing."""
@@ -199,12 +216,15 @@ class _Cutter:
         adopted = self._adopted[span.run]
         return [*found, adopted] if adopted else found
 
-    def _placed(self, span: PictureSpan, pts: int) -> int:
-        """Where a picture lies in the output."""
+    def _placer(self, span: PictureSpan) -> Callable[[int], int]:
+        """Where a picture lies in the output, by its PTS."""
         if isinstance(span, FilledSpan):
-            return pts
-        facts = self._facts(span)
-        return round(pts * facts.timebase * self._plan.timescale) + span.offset_ticks
+            return int
+        ratio = self._facts(span).timebase * self._plan.timescale
+        offset = span.offset_ticks
+        if ratio == 1:
+            return lambda pts: pts + offset
+        return lambda pts: round(pts * ratio) + offset
 
     # --- writing
 
@@ -251,5 +271,14 @@ def _sets_in(coding: Coding, nals: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return hevc.sets_of(nals) if coding.codec == "hevc" else h264.sets_of(nals)
 
 
-def _idr_test(codec: str) -> Callable[[tuple[bytes, ...]], bool]:
-    return hevc.is_irap if codec == "hevc" else h264.is_idr
+def _while_waiting(batches: Iterator[_Batch], piece: Future[Encoded]) -> Iterator[_Batch]:
+    """The same batches, some of them read early while a piece is not done."""
+    held: list[_Batch] = []
+    room = AHEAD_BYTES
+    while room > 0 and not piece.done():
+        batch = next(batches, None)
+        if batch is None:
+            break
+        held.append(batch)
+        room -= sum(map(len, batch.samples))
+    return chain(held, batches)

@@ -12,6 +12,10 @@ from media.cut.h264_idr import IdrRewriter
 from media.cut.sound import box
 from schemas.errors import UnsupportedMedia
 
+_START, _ZERO = b"\0\0\1", b"\0"
+_H264_LEFT_OUT = h264.SET_TYPES | h264.DELIMITERS
+_HEVC_LEFT_OUT = hevc.SET_TYPES | hevc.DELIMITERS
+
 Nals = tuple[bytes, ...]
 Rewrite = Callable[[Nals], Nals]
 
@@ -29,6 +33,9 @@ class Coding(Protocol):
 
     def sample(self, nals: Iterable[bytes]) -> bytes:
         """A picture as the track holds it."""
+
+    def quick(self, data: bytes) -> tuple[bytes, bool]:
+        """An Annex B picture as the track holds it, and whether one may start at it."""
 
     def entry(self) -> bytes:
         """The sample entry with all sets."""
@@ -75,6 +82,20 @@ class H264Coding:
     def sample(self, nals: Iterable[bytes]) -> bytes:
         """A picture without sets and delimiters, NAL units behind their lengths."""
         return join_prefixed(h264.strip_parameter_sets(nals))
+
+    def quick(self, data: bytes) -> tuple[bytes, bool]:
+        """The same straight from Annex B: the way of nearly every copied picture."""
+        parts: list[bytes] = []
+        sync = False
+        for nal in data.split(_START)[1:]:
+            body = nal if nal and nal[-1] else nal.rstrip(_ZERO)
+            if not body:
+                continue
+            kind = body[0] & 31
+            if kind not in _H264_LEFT_OUT:
+                sync = sync or kind == h264.IDR
+                parts += (len(body).to_bytes(4, "big"), body)
+        return b"".join(parts), sync
 
     def entry(self) -> bytes:
         """An `avc1` sample entry."""
@@ -134,6 +155,20 @@ class HevcCoding:
     def sample(self, nals: Iterable[bytes]) -> bytes:
         """A picture without sets and delimiters, NAL units behind their lengths."""
         return join_prefixed(hevc.strip_parameter_sets(nals))
+
+    def quick(self, data: bytes) -> tuple[bytes, bool]:
+        """The same straight from Annex B: the way of nearly every copied picture."""
+        parts: list[bytes] = []
+        sync = False
+        for nal in data.split(_START)[1:]:
+            body = nal if nal and nal[-1] else nal.rstrip(_ZERO)
+            if not body:
+                continue
+            kind = body[0] >> 1
+            if kind not in _HEVC_LEFT_OUT:
+                sync = sync or hevc.BLA_W_LP <= kind <= hevc.CRA
+                parts += (len(body).to_bytes(4, "big"), body)
+        return b"".join(parts), sync
 
     def entry(self) -> bytes:
         """An `hvc1` sample entry."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
-from media.cut import h264
-from media.cut.keys import keys
+from media.cut import h264, hevc
 from media.cut.source import Mp4Pictures, TsPictures
 from schemas.cuts import PictureFacts
 from schemas.errors import CorruptMedia
 
 
-def parameter_sets(pictures: TsPictures | Mp4Pictures, starts: list[int]) -> tuple[bytes, ...]:
+def parameter_sets(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> tuple[bytes, ...]:
     """Every parameter set a segment brings: its configuration record's, then those in band."""
     found: dict[bytes, None] = dict.fromkeys(pictures.outer_sets())
     in_band = isinstance(pictures, TsPictures) or pictures.in_band
@@ -27,14 +27,16 @@ def set_nals(codec: str, nals: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(nal for nal in nals if nal[0] & 31 in {7, 8})
 
 
-def picture_facts(pictures: TsPictures | Mp4Pictures | None) -> PictureFacts | None:
+def picture_facts(
+    pictures: TsPictures | Mp4Pictures | None, starts: Sequence[int]
+) -> PictureFacts | None:
     """The facts of a segment's pictures; None where it has none."""
     if pictures is None or not pictures.pts:
         return None
     if pictures.codec == "h264":
-        return _h264_facts(pictures)
+        return _h264_facts(pictures, starts)
     if pictures.codec == "hevc":
-        return _hevc_facts(pictures)
+        return _hevc_facts(pictures, starts)
     width, height = pictures.size()
     return PictureFacts(
         codec=pictures.codec,
@@ -47,8 +49,8 @@ def picture_facts(pictures: TsPictures | Mp4Pictures | None) -> PictureFacts | N
     )
 
 
-def _h264_facts(pictures: TsPictures | Mp4Pictures) -> PictureFacts:
-    nals = parameter_sets(pictures, keys(pictures)[0])
+def _h264_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:
+    nals = parameter_sets(pictures, starts)
     sets = h264.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:
@@ -67,10 +69,8 @@ def _h264_facts(pictures: TsPictures | Mp4Pictures) -> PictureFacts:
     )
 
 
-def _hevc_facts(pictures: TsPictures | Mp4Pictures) -> PictureFacts:
-    from media.cut import hevc
-
-    nals = parameter_sets(pictures, keys(pictures)[0])
+def _hevc_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:
+    nals = parameter_sets(pictures, starts)
     sets = hevc.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:

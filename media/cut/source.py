@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from media.cut import fmp4, h264, latm, sound
+from media.cut import fmp4, h264, hevc, latm, sound
 from media.cut.bits import split_annexb, split_prefixed
 from media.cut.fmp4 import Mp4Samples, Mp4Track
 from media.cut.sound import Bounds, SoundFormat
@@ -208,8 +208,6 @@ class Mp4Pictures:
         if self.codec == "h264":
             return h264.parse_avcc(self.track.config(b"avcC") or b"")[1]
         if self.codec == "hevc":
-            from media.cut import hevc
-
             return hevc.parse_hvcc(self.track.config(b"hvcC") or b"")[1]
         return ()
 
