@@ -33,17 +33,22 @@ def _plan(command: ClipFromStream, steps: int) -> Plan:
 def _slowly(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> Sequence[object]:
     outputs: Path = run.world
     clip = ClipFromStream.model_validate_json(run.lease.command).clip_id
-    (outputs / f"{clip}.started").open("a").write(f"{run.lease.fence} {os.getpid()}\n")
+    _append(outputs / f"{clip}.started", f"{run.lease.fence} {os.getpid()}")
     for done, _ in enumerate(steps, start=1):
         run.wait_until(run.clock() + int(STEP_S * 1000))
         report(done / len(steps))
     return ()
 
 
+def _append(path: Path, line: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
 def _result(command: ClipFromStream, _facts: int, run: Run) -> dict[str, Any]:
     run.hold()
     outputs: Path = run.world
-    (outputs / f"{command.clip_id}.done").open("a").write(f"{run.lease.fence}\n")
+    _append(outputs / f"{command.clip_id}.done", str(run.lease.fence))
     return {"by": run.lease.fence}
 
 

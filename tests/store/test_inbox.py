@@ -144,7 +144,7 @@ def test_the_shipped_acl_lets_a_producer_write_its_own_intake_alone(redis_url: s
     shipped = next(line for line in ACL.read_text().splitlines() if line.startswith("user "))
     secret = hashlib.sha256(b"hunter2").hexdigest()
     words = shipped.replace("TENANT", "t1").replace("#" + "0" * 64, f"#{secret}").split()[1:]
-    admin.client.execute_command("ACL", "SETUSER", *words)
+    admin.client.execute_command("ACL", "SETUSER", *words)  # type: ignore[no-untyped-call]
     host = redis_url.removeprefix("redis://")
     producer = Store.from_url(f"redis://intake-t1:hunter2@{host}")
 
