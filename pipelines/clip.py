@@ -17,6 +17,8 @@ from schemas.results import ClipResult, clip_result
 OUTPUT = "clip.mp4"
 # An origin whose playlist stands still for this long, and three segments, has stopped.
 STALL_MS = 30_000
+# What only completes the last frames is waited for so many target durations, no longer.
+TAIL_TARGETS = 2
 
 
 class Source(Value):
@@ -60,9 +62,9 @@ def sources(top: MediaPlaylist | MultivariantPlaylist) -> tuple[Source, ...]:
     best = variants.best(top)
     beside = [r for r in variants.audio_of(top, best) if r.uri is not None]
     return (
-        Source(uri=best.uri, prefix="v"),
+        Source(uri=best.uri, prefix="v", variables=top.variables),
         *(
-            Source(uri=r.uri or "", prefix=f"a{number}", rendition=r)
+            Source(uri=r.uri or "", prefix=f"a{number}", rendition=r, variables=top.variables)
             for number, r in enumerate(beside)
         ),
     )
@@ -99,8 +101,11 @@ def fetch_plan(command: ClipFromStream, facts: ClipFacts) -> Plan:
 
 def look_again_ms(command: ClipFromStream, facts: ClipFacts) -> int | None:
     """When to read the playlists again; None once all of the range is listed."""
-    times = [s.look_again_ms for s in _selections(command, facts) if s.look_again_ms is not None]
-    return min(times) if times else None
+    times = (
+        _selection(command, reading, facts.now_ms, tail=_tail_may_come(reading, facts.now_ms))
+        for reading in facts.readings
+    )
+    return min((s.look_again_ms for s in times if s.look_again_ms is not None), default=None)
 
 
 def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
@@ -152,9 +157,17 @@ def _selections(command: ClipFromStream, facts: ClipFacts) -> tuple[window.Selec
     return tuple(_selection(command, reading, facts.now_ms) for reading in facts.readings)
 
 
-def _selection(command: ClipFromStream, reading: Reading, now_ms: int) -> window.Selection:
+def _selection(
+    command: ClipFromStream, reading: Reading, now_ms: int, *, tail: bool = False
+) -> window.Selection:
     policy = window.AUDIO if reading.source.rendition else window.VIDEO
+    policy = policy.model_copy(update={"await_tail": tail})
     return window.select(reading.playlist, command.range, now_ms * 1000, policy)
+
+
+def _tail_may_come(reading: Reading, now_ms: int) -> bool:
+    """Whether to wait for the segment after the range, whose first bytes may belong to it."""
+    return now_ms - reading.moved_ms <= TAIL_TARGETS * reading.playlist.target_duration_us // 1000
 
 
 def _located(command: ClipFromStream, facts: ClipFacts) -> tuple[locate.Located, ...]:

@@ -744,6 +744,9 @@ def _add_silence(
 
 def plan(request: CutRequest, index: MediaIndex) -> CutPlan:
     """What to copy and what to re-encode for the wanted range."""
+    main = _main_number(request.tracks)
+    if not any(run.pictures for run in index.runs if run.track == main):
+        return _sound_only(request, index, main)
     cuts = _kept_runs(request, index)
     if not cuts and _covered(request, index):
         raise FieldInvalid(
@@ -886,3 +889,116 @@ def _gap(hole: Hole, policy: GapPolicy) -> Gap:
         reason=hole.reason,
         treatment=policy,
     )
+
+
+# --- sound alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Audible:
+    """What a run without pictures delivers: wall clock from `start_us` to `end_us`."""
+
+    number: int
+    run: Run
+    clock: WallClock
+    start_us: Fraction
+    end_us: Fraction
+
+
+def _sound_only(request: CutRequest, index: MediaIndex, main: int) -> CutPlan:
+    """The plan where no pictures are held: frames of sound are what counts."""
+    audible = _audible(request, index, main)
+    holes = _silent_holes(request, audible)
+    _refuse_holes(holes, request.gaps)
+    if not audible:
+        _refuse_holes(holes, "fail")
+    first = audible[0].run.sounds[0]
+    scale = first.sample_rate_hz
+    under, end = _laid_out(request, audible, holes)
+    clocks = {a.run.discontinuity_sequence: a.clock for a in audible}
+    sounds = _sound_tracks(request, index, under, clocks, end)
+    frames = sum(piece.frames for piece in sounds[0].pieces)
+    copied = [piece for piece in sounds[0].pieces if isinstance(piece, CopiedSound)]
+    estimated = request.tracks[main].clock == "estimated"
+    return CutPlan(
+        output=request.output,
+        wanted=request.wanted,
+        mode="copy" if request.mode == "copy" else "exact",
+        asked=request.mode,
+        clock="estimated" if estimated else "pdt",
+        runs=tuple(_run_files(run) for run in index.runs),
+        mappings=(),
+        timescale=scale,
+        pictures=(),
+        sounds=sounds,
+        end_ticks=round(end * scale),
+        start_us=audible[0].start_us,
+        end_us=audible[-1].end_us,
+        first_pts=copied[0].first_pts,
+        last_pts=_last_pts(copied[-1], first),
+        timebase=first.timebase,
+        frames=frames,
+        copied_frames=sum(piece.frames for piece in copied),
+        gaps=tuple(_gap(hole, request.gaps) for hole in holes),
+        start_timecode=index.start_timecode,
+        tags=request.tags,
+    )
+
+
+def _last_pts(piece: CopiedSound, sound: IndexedSound) -> int:
+    step = Fraction(sound.frame_samples, sound.sample_rate_hz) / sound.timebase
+    return round(piece.first_pts + (piece.frames - 1) * step)
+
+
+def _audible(request: CutRequest, index: MediaIndex, main: int) -> list[_Audible]:
+    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    found: list[_Audible] = []
+    for number, run in enumerate(index.runs):
+        if run.track != main or not run.sounds or not run.sounds[0].spans:
+            continue
+        sound = run.sounds[0]
+        frame_us = Fraction(sound.frame_samples * MICRO, sound.sample_rate_hz)
+        clock = wall_clock(run, index.anchors, frame_us)
+        last = sound.spans[-1]
+        begin = clock.at(sound.spans[0].first_pts)
+        stop = clock.at(last.first_pts) + last.frames * frame_us
+        if found:
+            found[-1] = replace(found[-1], end_us=min(found[-1].end_us, begin))
+        begin, stop = max(begin, start), min(stop, end)
+        if begin < stop:
+            found.append(_Audible(number, run, clock, begin, stop))
+    return found
+
+
+def _silent_holes(request: CutRequest, audible: Sequence[_Audible]) -> list[Hole]:
+    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    if not audible:
+        return [Hole(start, end, "absent", -1)]
+    slack = Fraction(50_000)
+    edges = [start, *(a.end_us for a in audible)]
+    begins = [*(a.start_us for a in audible), end]
+    return [
+        Hole(begin, stop, "absent", at - 1)
+        for at, (begin, stop) in enumerate(zip(edges, begins, strict=True))
+        if stop - begin > slack
+    ]
+
+
+def _laid_out(
+    request: CutRequest, audible: Sequence[_Audible], holes: Sequence[Hole]
+) -> tuple[list[_Under], Fraction]:
+    """Each run's place in the output, in seconds, and where the output ends."""
+    keeps = request.gaps in {"black", "hold"}
+    opening = holes and holes[0].after == -1
+    origin = Fraction(request.wanted.start_ms * 1000) if opening and keeps else audible[0].start_us
+    skipped, found = Fraction(0), []
+    for at, one in enumerate(audible):
+        hole = next((h for h in holes if h.after == at - 1 and at), None)
+        skipped += hole.end_us - hole.start_us if hole and not keeps else 0
+        begin = (one.start_us - origin - skipped) / MICRO
+        stop = begin + (one.end_us - one.start_us) / MICRO
+        seconds = one.clock.seconds_at(one.start_us)
+        found.append(_Under(one.run, one.number, seconds, one.start_us, begin, stop))
+    closing = holes and holes[-1].after == len(audible) - 1
+    tail = (holes[-1].end_us - holes[-1].start_us) / MICRO if closing and keeps else Fraction(0)
+    return found, found[-1].end + tail
