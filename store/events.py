@@ -104,6 +104,7 @@ class Events:
 
     def _check(self, tenant_id: str, job_id: str | None) -> None:
         if job_id is not None:
+            keys.check_job_id(job_id)
             with translated():
                 _of_tenant(job_id, self._store.client.hget(keys.job(job_id), "tenant"), tenant_id)
 
@@ -144,6 +145,7 @@ class AsyncEvents:
         Raises NotFound where the job is not the tenant's, and StoreUnavailable where Redis goes.
         """
         if job_id is not None:
+            keys.check_job_id(job_id)
             with translated():
                 found = await awaited(self._client.hget(keys.job(job_id), "tenant"))
             _of_tenant(job_id, found, tenant_id)

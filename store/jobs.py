@@ -81,6 +81,7 @@ class Jobs:
 
     def get(self, tenant_id: str, job_id: str) -> Job:
         """The tenant's job, or NotFound."""
+        keys.check_job_id(job_id)
         with translated():
             record: dict[str, str] = self._store.client.hgetall(keys.job(job_id))  # type: ignore[assignment]  # redis-py types sync and async alike
         if not record or record.get("tenant") != tenant_id:
@@ -100,10 +101,12 @@ class Jobs:
 
     def cancel(self, tenant_id: str, job_id: str) -> Job:
         """Stop a job: at once where nobody works on it, else as soon as its worker sees it."""
+        keys.check_job_id(job_id)
         return self._changed(job_id, self._store.run("cancel", tenant_id, job_id))
 
     def again(self, tenant_id: str, job_id: str) -> Job:
         """Queue a failed job once more, with a full set of attempts."""
+        keys.check_job_id(job_id)
         return self._changed(job_id, self._store.run("again", tenant_id, job_id, MAX_ATTEMPTS))
 
     def _changed(self, job_id: str, answer: Sequence[Any]) -> Job:

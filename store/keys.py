@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import re
+
+from schemas.errors import NotFound
 
 PREFIX = "cr:"
 DRAMATIQ_NAMESPACE = "dramatiq"
+
+_JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a client's text can name a job; anything else could name another key of ours."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
+def check_job_id(text: str) -> None:
+    """Raise NotFound for a text that can name no job."""
+    if not is_job_id(text):
+        raise NotFound(f"no job {text[:64]!r}")
 
 
 def job(job_id: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from schemas.base import Value
@@ -16,7 +15,6 @@ MAX_LIMIT = 200
 _SCANNED_AT_MOST = 5_000
 _BATCH = 200
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
 
 
 class JobFilter(Value):
@@ -60,7 +58,7 @@ def list_jobs(
     store: Store, tenant_id: str, wanted: JobFilter, limit: int, cursor: str | None
 ) -> Page:
     """One page; a filter that keeps little may give a short page with a cursor."""
-    if cursor is not None and not _JOB_ID.fullmatch(cursor):
+    if cursor is not None and not keys.is_job_id(cursor):
         raise FieldInvalid("the cursor is not one of ours", code="cursor_invalid")
     limit = max(1, min(limit, MAX_LIMIT))
     found: list[Job] = []

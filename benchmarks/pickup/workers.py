@@ -38,7 +38,7 @@ def ours(url: str, folder: str) -> None:
 
 def stock_actor(url: str) -> Any:
     """The same act as a plain dramatiq actor."""
-    broker = RedisBroker(url=url)
+    broker = RedisBroker(url=url)  # type: ignore[no-untyped-call]
     client = redis.Redis.from_url(url)
 
     @dramatiq.actor(broker=broker, queue_name="stock")

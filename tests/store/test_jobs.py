@@ -9,6 +9,7 @@ from schemas.jobs import MAX_ATTEMPTS, JobError
 from schemas.ledger import Lease
 from schemas.times import parse_rfc3339
 from store.client import Store
+from store.events import Events
 from store.jobs import Jobs, RedisLedger
 from store.leases import Leases
 from store.listing import JobFilter
@@ -57,6 +58,17 @@ def test_another_tenant_never_sees_a_job(jobs: Jobs) -> None:
     for call in (jobs.get, jobs.cancel, jobs.again):
         with pytest.raises(NotFound):
             call("t2", job.id)
+
+
+def test_an_id_that_names_another_key_of_ours_is_no_job(jobs: Jobs, store: Store) -> None:
+    job = jobs.accept(a_clip_command()).job
+
+    for text in (f"{job.id}:events", "", "*", job.id + "\n", job.id.lower(), "job_" + "é" * 26):
+        for call in (jobs.get, jobs.cancel, jobs.again):
+            with pytest.raises(NotFound):
+                call("t1", text)
+        with pytest.raises(NotFound):
+            Events(store).after("t1", None, job_id=text)
 
 
 def test_one_idempotency_key_is_one_job(jobs: Jobs) -> None:
