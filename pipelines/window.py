@@ -23,8 +23,6 @@ ROUNDING_US = 500
 # An edge that is off by less than a frame moves no frame into another segment.
 FRAME_US = 16_000
 SHORTEST_WAIT_US = 250_000
-# A multiplexer lets the sound lag the pictures by up to their reordering delay.
-AWAIT_US = 100_000
 
 
 class Policy(Value):
