@@ -53,6 +53,8 @@ def decoded(
     """The frames that are kept, in display order."""
     decoder = _decoder(facts)
     for picture in pictures:
+        if not keep(picture.pts) and _disposable(picture):
+            continue
         packet = av.Packet(_stream_bytes(picture))
         packet.pts = picture.pts
         packet.time_base = facts.timebase
@@ -62,6 +64,16 @@ def decoded(
     for frame in _decode(decoder, None):
         if keep(frame.pts):
             yield frame
+
+
+def _disposable(picture: Picture) -> bool:
+    """Whether no other picture leans on one, so that it need not be decoded to be left out."""
+    if picture.source.codec == "h264":
+        return not h264.is_reference(picture.nals())
+    if picture.source.codec == "hevc":
+        kind = hevc.picture_type(picture.nals())
+        return kind is not None and kind < 16 and kind % 2 == 0
+    return False
 
 
 def _stream_bytes(picture: Picture) -> bytes:
@@ -183,6 +195,7 @@ def _encoder(recipe: Recipe, width: int, height: int) -> Any:
     encoder: Any = av.CodecContext.create(recipe.encoder, "w")
     encoder.width, encoder.height = width, height
     encoder.pix_fmt = recipe.pixel_format
+    encoder.thread_count = 2
     encoder.time_base = recipe.timebase
     encoder.framerate = recipe.rate.limit_denominator(100_000)
     encoder.options = dict(recipe.options)

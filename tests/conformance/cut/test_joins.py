@@ -6,10 +6,12 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.errors import CuttingRoomError, FormatChange, MissingSegments
 from tests.cutting import clip, held_tracks
+from tests.marks import sound
 from tests.media_builder import (
     AudioSpec,
     Discontinuity,
@@ -233,3 +235,23 @@ def test_encoding_the_whole_holds_exactly_the_frames(codec: str, tmp_path: Path)
     assert check_exact(made.path, asset, start, end) == []
     assert made.report.mode == "encode"
     assert made.report.copied_frames == 0
+
+
+@pytest.mark.parametrize("container", ["ts", "fmp4"])
+def test_sound_alone_is_cut_to_the_sample(container: str, tmp_path: Path) -> None:
+    asset = segment(build(PLAIN), container=container, separate_audio=True)
+    alone = held_tracks(asset, tmp_path)[1].model_copy(update={"role": "main"})
+    start, end = asset.epoch_ms + 1330, asset.epoch_ms + 4510
+
+    made = clip(asset, tmp_path, start, end, tracks=(alone,))
+
+    heard = sounds(made.path)
+    assert len(heard) == 1
+    assert heard[0].first_s == 0
+    assert float(heard[0].end_s) == pytest.approx(3.18, abs=0.001)
+    assert not heard[0].errors
+    assert made.report.duration_ms == 3180
+    truth = sound(0, 48_000, 1380 * 48, 24_000)
+    scores = np.correlate(heard[0].samples[:28_800], truth, "valid")
+    # The rendition's own PDT is rounded to a millisecond: 48 samples.
+    assert abs(int(scores.argmax()) - 50 * 48) <= 48
