@@ -55,6 +55,7 @@ TYPE = "local"
 IDENTITY = ("folder",)
 MAX_ENTRIES = 100_000
 MAX_DEPTH = 32
+JOB_ATTRIBUTE = "user.cuttingroom.job"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking, so that a named pipe is refused instead of waited for.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -148,6 +149,7 @@ class Folder:
             fd = os.open(intent["temp"], _WRITE, 0o644, dir_fd=folder)
             with os.fdopen(fd, "wb") as out, Path(artifact.path).open("rb") as source:
                 _copy(source, out, on_bytes, control)
+                _sign(fd, intent["job_id"])
                 out.flush()
                 os.fsync(out.fileno())
         return intent
@@ -156,16 +158,16 @@ class Folder:
         """Read the bytes back, then give them their name, if nobody else has it."""
         *parents, name = key_parts(intent["key"])
         with _writing(intent["key"]), self._folder(tuple(parents)) as folder:
-            if not _holds(folder, intent["temp"], intent):
+            if _digest(folder, intent["temp"]) != (intent["size"], intent["sha256"]):
                 raise DestinationUnavailable(f"{name} did not read back as it was written")
             check_fence()
             try:
                 _name(folder, intent["temp"], name)
             except FileExistsError:
-                if not _holds(folder, name, intent):
+                if not _ours(folder, name, intent):
                     raise _conflict(intent["key"]) from None
             _unlink(folder, intent["temp"])
-        return self._published(intent)
+            return self._published(intent, folder)
 
     def abort(self, intent: Intent) -> None:
         """Remove the temporary file."""
@@ -174,11 +176,11 @@ class Folder:
             _unlink(folder, intent["temp"])
 
     def find(self, intent: Intent) -> Published | None:
-        """The file under its name, if its bytes are those of the intent."""
+        """The file under its name, if it is signed by the intent's job or has its very bytes."""
         *parents, name = key_parts(intent["key"])
         with _reading(intent["key"]), _if_there(), self._folder(tuple(parents)) as folder:
-            if _holds(folder, name, intent):
-                return self._published(intent)
+            if _ours(folder, name, intent):
+                return self._published(intent, folder)
         return None
 
     def delete(self, key: str) -> None:
@@ -193,14 +195,17 @@ class Folder:
         with _writing("the folder"), self._folder(()) as folder:
             return _sweep(folder, named, older_than_ms, MAX_DEPTH)
 
-    def _published(self, intent: Intent) -> Published:
+    def _published(self, intent: Intent, folder: int) -> Published:
+        found = _digest(folder, key_parts(intent["key"])[-1])
+        if found is None:
+            raise DestinationUnavailable(f"{intent['key']} was taken away again")
         root = self._root.absolute().joinpath(*self._below)
         return Published(
             destination=root.as_uri(),
             key=intent["key"],
             url=root.joinpath(*key_parts(intent["key"])).as_uri(),
-            size=intent["size"],
-            sha256=intent["sha256"],
+            size=found[0],
+            sha256=found[1],
         )
 
     @contextmanager
@@ -252,18 +257,34 @@ def _copy(
             on_bytes(len(chunk))
 
 
-def _holds(folder: int, name: str, intent: Intent) -> bool:
-    """Whether the file of this name has the intent's very bytes."""
-    try:
-        with _opened(folder, name) as source:
-            if os.fstat(source.fileno()).st_size != intent["size"]:
-                return False
-            digest = hashlib.file_digest(source, "sha256").hexdigest()
-            return bool(digest == intent["sha256"])
-    except OSError as error:
-        if error.errno in _NOT_HERE:
-            return False
-        raise
+def _sign(fd: int, job_id: str) -> None:
+    """Write the job's id beside the bytes, where the file system has room for it."""
+    with suppress(OSError, AttributeError):
+        os.setxattr(fd, JOB_ATTRIBUTE, job_id.encode())
+
+
+def _signature(fd: int) -> str | None:
+    with suppress(OSError, AttributeError):
+        return os.getxattr(fd, JOB_ATTRIBUTE).decode("utf-8", "replace")
+    return None
+
+
+def _ours(folder: int, name: str, intent: Intent) -> bool:
+    """Whether a file is the intent's job's; where it is not signed, its bytes must tell."""
+    with _if_there(), _opened(folder, name) as source:
+        job_id = _signature(source.fileno())
+        if job_id is not None:
+            return bool(job_id == intent["job_id"])
+        return _digest(folder, name) == (intent["size"], intent["sha256"])
+    return False
+
+
+def _digest(folder: int, name: str) -> tuple[int, str] | None:
+    """A file's size and SHA-256, read back; None where there is no such file."""
+    with _if_there(), _opened(folder, name) as source:
+        sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+        return os.fstat(source.fileno()).st_size, sha256
+    return None
 
 
 @contextmanager

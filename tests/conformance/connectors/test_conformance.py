@@ -262,6 +262,32 @@ def test_a_second_run_of_the_job_finds_the_firsts_output(connector: Connector, m
     assert already_published(target, remembered[0]) == first
 
 
+def test_an_attempt_with_other_bytes_than_the_recorded_one_still_counts_as_the_jobs(
+    connector: Connector, made: Path
+) -> None:
+    target, reads = able(connector, Writes), able(connector, Reads)
+    recorded = target.begin(artifact_of(made, key="out/encoded.mp4", job_id="job-1"))
+    made.write_bytes(b"encoded again, a little differently")
+    second = publish_once(
+        target,
+        artifact_of(made, key="out/encoded.mp4", job_id="job-1"),
+        earlier=recorded,
+        remember=lambda _: None,
+        check_fence=lambda: None,
+    )
+    third = publish_once(
+        target,
+        artifact_of(made, key="out/encoded.mp4", job_id="job-1"),
+        earlier=recorded,
+        remember=lambda _: None,
+        check_fence=lambda: None,
+    )
+
+    assert third == second
+    assert reads.read_range(third.key, 0, 10**6) == made.read_bytes()
+    assert target.janitor([], LATER_MS) == 0
+
+
 def test_another_jobs_output_is_never_replaced(connector: Connector, made: Path) -> None:
     target, reads = able(connector, Writes), able(connector, Reads)
     mine = publish_once(
