@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, field_validator
 
 from schemas.base import Value
 from schemas.connectors import ConnectorRef, Destination
@@ -30,14 +30,30 @@ class CommandBase(Value):
     priority: Priority = "normal"
     dedup_key: str | None = None
 
+    @property
+    def connectors(self) -> tuple[ConnectorRef, ...]:
+        """Every connector the command reaches; all must belong to its tenant."""
+        return ()
 
-class ClipFromStream(CommandBase):
+
+class SourceCommand(CommandBase):
+    """A command whose media comes through one connector."""
+
+    connector: ConnectorRef
+
+    @property
+    def connectors(self) -> tuple[ConnectorRef, ...]:
+        """The source, and the destination where one is named."""
+        to: Destination | None = getattr(self, "destination", None)
+        return (self.connector, *((to.connector,) if to and to.connector else ()))
+
+
+class ClipFromStream(SourceCommand):
     """A clip of a live channel, addressed by its fileId."""
 
     queue: ClassVar[str] = "clip"
 
     kind: Literal["clip"] = "clip"
-    connector: ConnectorRef
     channel_id: str
     range: TimeRange
     clip_id: str
@@ -50,11 +66,26 @@ class ClipFromStream(CommandBase):
     destination: Destination
 
 
-Command = Annotated[ClipFromStream, Field(discriminator="kind")]
+# Every command there is; each has a pipeline, a worker and a queue of its own.
 COMMANDS: tuple[type[CommandBase], ...] = (ClipFromStream,)
-_ADAPTER: TypeAdapter[ClipFromStream] = TypeAdapter(ClipFromStream)
 
 
-def parse_command(raw: str | bytes) -> ClipFromStream:
+def parse_command(raw: str | bytes) -> CommandBase:
     """The command a JSON text spells; raises pydantic's ValidationError."""
-    return _ADAPTER.validate_json(raw)
+    kind = _Kind.model_validate_json(raw).kind
+    command = next(c for c in COMMANDS if c.model_fields["kind"].default == kind)
+    return command.model_validate_json(raw)
+
+
+class _Kind(BaseModel):
+    """Only which command a text is meant to be."""
+
+    kind: str
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        known = [c.model_fields["kind"].default for c in COMMANDS]
+        if kind not in known:
+            raise ValueError(f"there is no command {kind[:40]!r}; there are {', '.join(known)}")
+        return kind

@@ -77,8 +77,8 @@ def command_of(tenant_id: str, envelope: Envelope) -> CommandBase:
         command = parse_command(json.dumps(spelled))
     except ValidationError as error:
         raise InvalidCommand(_named(error)) from error
-    if command.connector.tenant_id != tenant_id:
-        raise InvalidCommand("the connector belongs to another tenant")
+    if any(ref.tenant_id != tenant_id for ref in command.connectors):
+        raise InvalidCommand("a connector belongs to another tenant")
     return command
 
 

@@ -10,7 +10,8 @@ from connectors.media_store import open_media_store
 from connectors.registry import Registry
 from connectors.sealing import Sealer
 from media.process import shared
-from schemas.commands import parse_command
+from schemas.commands import SourceCommand, parse_command
+from schemas.errors import InvalidCommand
 from schemas.plans import Step, WriteText
 from schemas.settings import Settings
 from workers.cutting import cut_all
@@ -37,6 +38,8 @@ def write_text(
 def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> Sequence[object]:
     """Bring resources of a clip's source into the workspace; answers their sizes."""
     world, command = world_of(run), parse_command(run.lease.command)
+    if not isinstance(command, SourceCommand):
+        raise InvalidCommand(f"{type(command).__name__} names no connector to fetch through")
     fetcher = Fetcher(world.live(command.connector), run)
     return fetch_all(fetches(steps), fetcher, world.settings.fetch_connections, run, report)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.commands import parse_command
+from schemas.commands import ClipFromStream
 from store import keys
 from tests.gateway_kit import CANONICAL, FILE_ID, NOW_MS, Kit, clip_path
 
@@ -71,7 +71,7 @@ def test_the_command_carries_all_a_worker_needs(kit: Kit) -> None:
     job = kit.clip(connector, body={"mode": "copy", "gaps": "black"}).json()
 
     record = kit.gateway.store.client.hgetall(keys.job(job["id"]))
-    command = parse_command(record["command"])
+    command = ClipFromStream.model_validate_json(record["command"])
 
     assert (command.mode, command.gaps, command.clip_id) == ("copy", "black", "123498625")
     assert command.connector.id == connector
@@ -133,7 +133,8 @@ def test_a_changed_connector_is_used_at_once(kit: Kit) -> None:
     job = kit.clip(connector, FILE_ID.replace("123498625", "other")).json()
 
     record = kit.gateway.store.client.hgetall(keys.job(job["id"]))
-    assert parse_command(record["command"]).connector.config["url"].endswith("new.m3u8")
+    command = ClipFromStream.model_validate_json(record["command"])
+    assert command.connector.config["url"].endswith("new.m3u8")
 
 
 def test_a_cancelled_clip_is_still_found_and_can_be_asked_for_again(kit: Kit) -> None:
