@@ -152,8 +152,9 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
 
 
 def ask(kit: Kit, method: str, path: str, **options: Any) -> Any:
-    body = {"json": {}} if method in {"post", "patch"} and "cancel" not in path else {}
-    return kit.ask(method.upper(), path, headers={"Accept": "application/json"}, **body, **options)
+    if method in {"post", "patch"} and "cancel" not in path:
+        options["json"] = {}
+    return kit.ask(method.upper(), path, headers={"Accept": "application/json"}, **options)
 
 
 def told(answer: Any, identity: str) -> str:
