@@ -67,8 +67,11 @@ class Ledger(Protocol):
     def waiting(self, lease: Lease, until_ms: int, *, release: bool) -> None:
         """The job waits for media; with `release` it gives its lease back until then, uncounted."""
 
-    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> dict[str, Any]:
-        """Store what is about to be published before any effect; answers an earlier intent."""
+    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> None:
+        """Store what is about to be published before any effect, in place of an earlier intent.
+
+        The earlier one came with the lease: abort or finish it before another is begun.
+        """
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> None:
         """The job succeeded."""

@@ -165,13 +165,9 @@ class RedisLedger:
         """The job waits for media, with its lease or without."""
         self._hold(lease, "waiting", until_ms, int(release))
 
-    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> dict[str, Any]:
-        """Store what is about to be published; answers an earlier intent."""
-        state, text = self._store.run("intent", lease.job_id, lease.fence, json.dumps(intent))
-        if state == "lost":
-            raise LeaseLost(f"job {lease.job_id} is held by another worker")
-        stored: dict[str, Any] = json.loads(text)
-        return stored
+    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> None:
+        """Store what is about to be published, in place of an earlier intent."""
+        self._hold(lease, "intent", json.dumps(intent))
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> None:
         """The job succeeded."""

@@ -162,12 +162,10 @@ class LocalLedger:
             if release:
                 self._put_back(entry, "waiting", until_ms)
 
-    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> dict[str, Any]:
-        """Store what is about to be published; answers an earlier intent."""
+    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> None:
+        """Store what is about to be published, in place of an earlier intent."""
         with self._lock:
-            entry = self._held(lease)
-            entry.intent = entry.intent or intent
-            return entry.intent
+            self._held(lease).intent = intent
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> None:
         """The job succeeded."""

@@ -46,9 +46,9 @@ class PatientLedger:
         """As the ledger's."""
         self._insist(lambda: self._ledger.waiting(lease, until_ms, release=release))
 
-    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> dict[str, Any]:
+    def publish_intent(self, lease: Lease, intent: dict[str, Any]) -> None:
         """As the ledger's."""
-        return self._insist(lambda: self._ledger.publish_intent(lease, intent))
+        self._insist(lambda: self._ledger.publish_intent(lease, intent))
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> None:
         """As the ledger's."""

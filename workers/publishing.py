@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from connectors.base import Intent
 from connectors.publishing import artifact_of, publish_once
 from schemas.connectors import Published
 from schemas.plans import Publish, Step
@@ -35,14 +34,11 @@ def _publish(step: Publish, run: Run, report: Callable[[float], None]) -> Publis
         metrics.PUBLISHED_BYTES.labels(run.lease.kind).inc(count)
         report(moved / max(1, artifact.size))
 
-    def remember(intent: Intent) -> None:
-        run.publish_intent(intent)
-
     return publish_once(
         target,
         artifact,
         earlier=run.lease.intent,
-        remember=remember,
+        remember=run.publish_intent,
         check_fence=run.hold,
         on_bytes=on_bytes,
         control=run.check,

@@ -128,10 +128,10 @@ class Run:
             return None
         return (now - self._began) * (1 - fraction) / fraction
 
-    def publish_intent(self, intent: dict[str, Any]) -> dict[str, Any]:
-        """Store what is about to be published; answers what an earlier attempt had stored."""
+    def publish_intent(self, intent: dict[str, Any]) -> None:
+        """Store what is about to be published; what an earlier attempt stored is in the lease."""
         self.check()
-        return self._ledger.publish_intent(self.lease, intent)
+        self._ledger.publish_intent(self.lease, intent)
 
     def hold(self) -> None:
         """Raise LeaseLost or Cancelled unless the ledger says now that the lease holds."""

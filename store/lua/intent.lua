@@ -1,9 +1,7 @@
--- publish_intent(id, fence, intent): the earlier intent where there is one.
+-- publish_intent(id, fence, intent): the intent, in place of an earlier one.
 local job = held(ARGV[1], ARGV[2])
 if not job then
-  return { 'lost', '' }
+  return 'lost'
 end
-if not job.intent or job.intent == '' then
-  set(job, 'intent', ARGV[3])
-end
-return { 'held', job.intent }
+set(job, 'intent', ARGV[3])
+return 'held'

@@ -159,7 +159,7 @@ def test_a_stale_fence_is_refused_everywhere(jobs: Jobs, ledger: RedisLedger, st
     Leases(store).release("w1")
     claimed(ledger, "w2")
 
-    writes = (
+    writes: tuple[Callable[[], object], ...] = (
         lambda: ledger.progress(stale, "cutting", 0.5, None),
         lambda: ledger.waiting(stale, 1, release=True),
         lambda: ledger.publish_intent(stale, {"key": "x"}),
@@ -329,16 +329,17 @@ def test_only_a_failed_job_can_be_asked_for_again(jobs: Jobs) -> None:
         jobs.again("t1", job.id)
 
 
-def test_an_earlier_publish_intent_is_handed_back(jobs: Jobs, ledger: RedisLedger) -> None:
+def test_the_latest_publish_intent_is_handed_on(jobs: Jobs, ledger: RedisLedger) -> None:
     jobs.accept(a_clip_command())
-    lease = claimed(ledger)
-    ledger.publish_intent(lease, {"upload": "1"})
-    ledger.retry(lease, OOPS, 0, counted=True)
+    found = []
 
-    again = claimed(ledger)
+    for upload in ("1", "2", "3"):
+        lease = claimed(ledger)
+        found.append(lease.intent)
+        ledger.publish_intent(lease, {"upload": upload})
+        ledger.retry(lease, OOPS, 0, counted=True)
 
-    assert again.intent == {"upload": "1"}
-    assert ledger.publish_intent(again, {"upload": "2"}) == {"upload": "1"}
+    assert found == [None, {"upload": "1"}, {"upload": "2"}]
 
 
 def test_lists_are_newest_first_filtered_and_paged(jobs: Jobs, ledger: RedisLedger) -> None:
