@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from struct import error as StructError  # noqa: N812  it is a class
 from typing import Protocol
 
 from media.cut import fmp4, h264, hevc, latm, sound
@@ -391,6 +392,12 @@ class Opener:
 
     def open(self, name: str, init_name: str | None) -> OpenSegment:
         """The next segment."""
+        try:
+            return self._opened(name, init_name)
+        except (IndexError, KeyError, ValueError, OverflowError, StructError) as error:
+            raise CorruptMedia(f"a segment breaks off inside a field ({error})") from error
+
+    def _opened(self, name: str, init_name: str | None) -> OpenSegment:
         data = (self._folder / name).read_bytes()
         if init_name is not None:
             return self._fragmented(data, init_name)
