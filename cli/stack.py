@@ -17,6 +17,7 @@ from cli.embedded import find_server, start_server
 from connectors.egress import Egress
 from connectors.sealing import new_key
 from media.process import Service, spawn_service, stop_services
+from pipelines.registry import queues as queue_names
 from schemas.accounts import FirstCredentials
 from schemas.base import WireValue
 from schemas.errors import CuttingRoomError, StoreUnavailable, UnsupportedMedia
@@ -27,11 +28,8 @@ READY_WITHIN_S = 30.0
 GRACE_S = 4.5
 RESTART_AFTER_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 STEADY_S = 30.0
-PROCESSES: Mapping[str, tuple[str, ...]] = {
-    "gateway": ("-m", "api_gateway"),
-    "keeper": ("-m", "workers.keeper"),
-    "clip": ("-m", "workers.main", "--queue", "clip"),
-}
+# Clips mostly wait for media, so they get more slots than there are cores.
+SLOTS: Mapping[str, int] = {"clip": 3}
 
 
 class Credentials(WireValue):
@@ -82,7 +80,7 @@ class Stack:
             folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         self.settings = self._completed()
         self._bootstrap()
-        for name, arguments in PROCESSES.items():
+        for name, arguments in processes(self.settings.port).items():
             self._services[name] = _Kept(name, arguments, self.settings, self.data)
         self._await_ready()
 
@@ -204,6 +202,19 @@ class _Kept:
             return spawn_service(
                 self.name, self._argv, env=_environment(self._settings), output=output
             )
+
+
+def processes(port: int) -> Mapping[str, tuple[str, ...]]:
+    """What runs beside Redis: the Procfile's processes, all workers under one supervisor.
+
+    Keeper and workers answer `/metrics` on the two ports after the gateway's.
+    """
+    queues = [part for q in queue_names() for part in ("--queue", f"{q}:{SLOTS.get(q, 1)}")]
+    return {
+        "gateway": ("-m", "api_gateway"),
+        "keeper": ("-m", "workers.keeper", "--metrics-port", str(port + 1)),
+        "workers": ("-m", "workers.main", *queues, "--metrics-port", str(port + 2)),
+    }
 
 
 def kept_secret(path: Path, fresh: Callable[[], str]) -> str:

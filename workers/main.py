@@ -1,4 +1,4 @@
-"""The composition root of workers: `python -m workers.main --queue clip`."""
+"""The composition root of workers: `python -m workers.main --queue clip --queue epg`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Parts(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Supervise the slots of one queue until told to stop; the exit status."""
+    """Supervise the slots of some queues until told to stop; the exit status."""
     given = _arguments(argv)
     settings = Settings.from_env(os.environ)
     works = registry.works()
@@ -51,44 +51,57 @@ def main(argv: Sequence[str] | None = None) -> int:
         made, world = handlers.build(settings)
         return Parts(works, made, world, world.media.start)
 
-    return serve(settings, given.queue, parts, given.slots, given.metrics_port)
+    slots = {name: count or given.slots for name, count in given.queue}
+    return serve(settings, slots, parts, given.metrics_port)
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers.main", description=__doc__)
-    parser.add_argument("--queue", required=True, help="the queue to work on")
+    parser.add_argument(
+        "--queue",
+        required=True,
+        action="append",
+        type=_queue,
+        help="a queue to work on, or queue:slots; may be given again",
+    )
     parser.add_argument("--slots", type=int, default=1, help="how many jobs at a time")
     parser.add_argument("--metrics-port", type=int, help="answer /metrics there")
     return parser.parse_args(argv)
 
 
+def _queue(text: str) -> tuple[str, int | None]:
+    name, _, slots = text.partition(":")
+    return name, int(slots) if slots else None
+
+
 def serve(
     settings: Settings,
-    queue: str,
+    slots: Mapping[str, int],
     parts: Callable[[], Parts],
-    slots: int = 1,
     metrics_port: int | None = None,
 ) -> int:
-    """Run the slots as supervised processes until SIGTERM or SIGINT.
+    """Run so many slots of each queue as supervised processes until SIGTERM or SIGINT.
 
     `parts` is called in each slot's own process: what it opens is shared with no other.
     """
     logs.set_up(settings.log_level)
     port = settings.worker_metrics_port if metrics_port is None else metrics_port
-    names = tuple(f"{queue}-{index}" for index in range(slots))
+    folder = metrics_folder(settings, tuple(slots))
+    queue_of = {f"{queue}-{i}": queue for queue, count in slots.items() for i in range(count)}
 
     def body(name: str, pid: int) -> None:
         if name == METRICS:
-            _serve_metrics(settings, queue, port or 0)
+            _serve_metrics(settings, folder, port or 0)
         else:
-            _run_slot(settings, queue, parts(), name, pid)
+            metrics.share(folder, name)
+            _run_slot(settings, queue_of[name], parts(), name, pid)
 
     def bury(name: str, pid: int) -> None:
         if name != METRICS:
-            _release(settings, queue, owner_name(name, pid))
+            _release(settings, queue_of[name], owner_name(name, pid))
 
     extra = (METRICS,) if port is not None else ()
-    return Supervisor(names + extra, body, bury).run()
+    return Supervisor((*queue_of, *extra), body, bury).run()
 
 
 def owner_name(slot: str, pid: int) -> str:
@@ -96,9 +109,10 @@ def owner_name(slot: str, pid: int) -> str:
     return f"{socket.gethostname()}/{slot}/{pid}"
 
 
-def metrics_folder(settings: Settings, queue: str) -> Path:
-    """Where the slots of a queue keep their numbers."""
-    return Path(settings.metrics_dir or Path(settings.data_dir) / "metrics") / f"worker-{queue}"
+def metrics_folder(settings: Settings, queues: Sequence[str]) -> Path:
+    """Where the slots of these queues keep their numbers."""
+    base = Path(settings.metrics_dir or Path(settings.data_dir) / "metrics")
+    return base / f"worker-{'-'.join(queues)}"
 
 
 def work_folder(settings: Settings) -> Path:
@@ -108,7 +122,6 @@ def work_folder(settings: Settings) -> Path:
 
 def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int) -> None:
     told = told_to_stop()
-    metrics.share(metrics_folder(settings, queue), name)
     url = settings.redis_url.get_secret_value()
     store = Store.from_url(url)
     runtime = Runtime(
@@ -140,9 +153,9 @@ def told_to_stop() -> Callable[[], None]:
     return wait
 
 
-def _serve_metrics(settings: Settings, queue: str, port: int) -> None:
+def _serve_metrics(settings: Settings, folder: Path, port: int) -> None:
     told = told_to_stop()
-    metrics.serve(metrics_folder(settings, queue), port, settings.host)
+    metrics.serve(folder, port, settings.host)
     told()
 
 

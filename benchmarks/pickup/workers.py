@@ -33,7 +33,7 @@ WORK: Work[ClipFromStream, int] = Work(
 def ours(url: str, folder: str) -> None:
     """Our worker; the job's first act is to say that it was picked up."""
     settings = Settings.model_validate({"redis_url": url, "data_dir": folder, "log_level": "error"})
-    serve(settings, "clip", lambda: Parts({"clip": WORK}, {}, redis.Redis.from_url(url)))
+    serve(settings, {"clip": 1}, lambda: Parts({"clip": WORK}, {}, redis.Redis.from_url(url)))
 
 
 def stock_actor(url: str) -> Any:

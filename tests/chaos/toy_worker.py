@@ -65,7 +65,7 @@ def main() -> None:
     url, data_dir, outputs, slots = sys.argv[1:]
     settings = Settings.model_validate({"redis_url": url, "data_dir": data_dir})
     parts = Parts({"clip": WORK}, {"write": _slowly}, Path(outputs))
-    serve(settings, "clip", lambda: parts, int(slots))
+    serve(settings, {"clip": int(slots)}, lambda: parts)
 
 
 if __name__ == "__main__":
