@@ -14,11 +14,21 @@ from schemas.settings import Settings
 
 
 def clip(
-    url: str, start_ms: float, end_ms: float, output: Path, *, attempts: int = 1, **asked: Any
+    url: str,
+    start: float | str,
+    end: float | str,
+    output: Path,
+    *,
+    attempts: int = 1,
+    **asked: Any,
 ) -> Job:
-    """The finished job of a clip of `[start_ms, end_ms)`, written to `output`."""
+    """The finished job of a clip, written to `output`; times in epoch ms, or as typed."""
     settings = Settings(fetch_connections=4, allow_cidrs=("127.0.0.0/8",))
-    wanted = {"url": url, "start": str(round(start_ms)), "end": str(round(end_ms))}
+    wanted = {"url": url, "start": _typed(start), "end": _typed(end)}
     return make(
         Asked(output=output, **wanted, **asked), settings, Console(file=StringIO()), attempts
     )
+
+
+def _typed(time: float | str) -> str:
+    return time if isinstance(time, str) else str(round(time))
