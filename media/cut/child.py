@@ -29,7 +29,7 @@ from schemas.cuts import (
 from schemas.errors import CorruptMedia
 
 Report = Callable[[int, int], None]
-AHEAD_BYTES = 48 * 1024 * 1024
+AHEAD_BYTES = 32 * 1024 * 1024
 PICTURES_ONLY = Wants(sounds=frozenset())
 
 

@@ -12,7 +12,7 @@ from media.cut.ts import unwrapped
 from schemas.cuts import PacketAt, RunFiles
 from schemas.errors import CorruptMedia
 
-KEEP = 4
+KEEP = 2
 
 
 @dataclass(frozen=True, slots=True)
