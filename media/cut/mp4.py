@@ -53,7 +53,7 @@ class Mp4Writer:
 
     def __init__(self, path: Path, room: int) -> None:
         self._path = path
-        self._file = path.open("wb+")
+        self._file = path.open("wb+", buffering=_COPY_BYTES)
         self.tracks: list[Track] = []
         self.created_s = 0
         self.tags: dict[str, str] = {}
@@ -82,7 +82,7 @@ class Mp4Writer:
             return
         track.sizes.extend(map(len, samples))
         track.chunks.append((self._at, len(samples)))
-        self._file.writelines(samples)
+        self._file.write(b"".join(samples))
         self._at += sum(map(len, samples))
 
     def finish(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, compress
 from pathlib import Path
 
@@ -200,8 +201,7 @@ class TsSegment:
     def _mask(self, pid: int) -> bytes:
         """One byte a packet: 1 where it carries payload of this PID."""
         size = len(self._low)
-        high = bytes(int(i & 0x1F == pid >> 8) for i in range(256))
-        low = bytes(int(i == pid & 0xFF) for i in range(256))
+        high, low = _tables(pid)
         columns = (
             self._high.translate(high),
             self._low.translate(low),
@@ -248,6 +248,13 @@ class TsSegment:
             if len(gathered) >= 3 and len(gathered) >= 3 + _section_length(gathered):
                 return gathered[: 3 + _section_length(gathered)]
         raise CorruptMedia(f"no table on PID {pid} of the transport stream")
+
+
+@lru_cache(maxsize=64)
+def _tables(pid: int) -> tuple[bytes, bytes]:
+    """Translations that give 1 for the upper and lower byte of a PID, else 0."""
+    high = bytes(int(i & 0x1F == pid >> 8) for i in range(256))
+    return high, bytes(int(i == pid & 0xFF) for i in range(256))
 
 
 def _ones(flags: bytes) -> Iterator[int]:
