@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import tempfile
@@ -25,6 +26,7 @@ from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import FuturePolicy, GapPolicy, Mode
 from schemas.errors import Cancelled, CuttingRoomError, InvalidCommand, PermanentError
+from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, MAX_ATTEMPTS, Job
 from schemas.media import MediaPlaylist
 from schemas.settings import Settings
@@ -126,6 +128,8 @@ def _command(asked: Asked, world: World) -> ClipFromStream:
     wanted = _range(asked, ref, world)
     request = {"url": asked.url, "start": asked.start, "end": asked.end}
     name = asked.output.name
+    clip_id = re.sub(r"[^A-Za-z0-9_-]", "-", asked.output.stem)[:64] or "clip"
+    file_id = ClipFileId(channel_id=CHANNEL, range=wanted, clip_id=clip_id).canonical
     return ClipFromStream(
         tenant_id=TENANT,
         requested_by="cli",
@@ -133,9 +137,9 @@ def _command(asked: Asked, world: World) -> ClipFromStream:
         connector=ref,
         channel_id=CHANNEL,
         range=wanted,
-        clip_id="cli",
-        file_id=f"{CHANNEL}/{name}",
-        requested_file_id=f"{CHANNEL}/{name}",
+        clip_id=clip_id,
+        file_id=file_id,
+        requested_file_id=file_id,
         mode=asked.mode,
         gaps=asked.gaps,
         on_future=asked.on_future,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
 import tempfile
@@ -31,6 +32,7 @@ CHANNEL_WITHIN_S = 60.0
 CLIP_WITHIN_S = 90.0
 BEHIND_MS = 2_480
 HELLO_POLL_S = 0.05
+CLIP_NAME = "cuttingroom-demo.mp4"
 
 
 class Hello(Value):
@@ -51,17 +53,15 @@ def run(settings: Settings, console: Console, keep: Path | None, seconds: int) -
     """Start everything, clip the channel across its live edge, show the result, stop it all."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        _run_in(keep.absolute(), settings, console, seconds, kept=True)
+        _run_in(keep.absolute(), settings, console, seconds)
         return
     with tempfile.TemporaryDirectory(prefix="cuttingroom-demo-") as folder:
         Path(folder).chmod(0o711)
-        _run_in(Path(folder), settings, console, seconds, kept=False)
+        _run_in(Path(folder), settings, console, seconds)
 
 
-def _run_in(
-    folder: Path, settings: Settings, console: Console, seconds: int, *, kept: bool
-) -> None:
-    began_s = time.monotonic()
+def _run_in(folder: Path, settings: Settings, console: Console, seconds: int) -> None:
+    began_s, saved = time.monotonic(), Path(CLIP_NAME).absolute()
     own = {name: getattr(settings, name) for name in settings.model_fields_set}
     own |= {"data_dir": str(folder / "data"), "port": _free_port(), "allow_cidrs": LOOPBACK[:1]}
     given = Settings.model_validate(own)
@@ -70,8 +70,8 @@ def _run_in(
         console.print(f"  service    {stack.url} (Redis, catalogue, gateway, keeper, workers)")
         console.print(f"  ready in   {time.monotonic() - began_s:.1f} s\n")
         job = _clip(stack, hello, console, seconds)
-        _report(job, stack, console)
-    _farewell(folder, console, kept=kept)
+        _report(job, stack, saved, console)
+    _farewell(console)
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def _wanted(seconds: int) -> TimeRange:
     return TimeRange(start_ms=start_ms, end_ms=start_ms + seconds * 1000 + 480)
 
 
-def _report(job: Job, stack: Stack, console: Console) -> None:
+def _report(job: Job, stack: Stack, saved: Path, console: Console) -> None:
     if job.state != "succeeded" or job.result is None or job.finished_at is None:
         why = f"{job.error.code}: {job.error.message}" if job.error else job.state
         raise DemoFailed(f"the clip was not made: {why} (logs: {stack.data / 'logs'})")
@@ -133,18 +133,15 @@ def _report(job: Job, stack: Stack, console: Console) -> None:
     place = stack.data / "media" / file["key"]
     if not place.is_file() or place.stat().st_size != file["size"]:
         raise DemoFailed(f"{place} is not the file that was reported")
+    shutil.copyfile(place, saved)
     console.print()
-    show_result(job.result, str(place), console)
+    show_result(job.result, str(saved), console)
     late_ms = parse_rfc3339(job.finished_at) - int(job.result["requested"]["endMs"])
     console.print(f"  ready      {late_ms / 1000:.1f} s after the range had ended\n")
 
 
-def _farewell(folder: Path, console: Console, *, kept: bool) -> None:
+def _farewell(console: Console) -> None:
     console.print("[bold]Everything was stopped again.[/bold] Next:")
-    if kept:
-        console.print(f"  look at it    {folder / 'data' / 'media'}")
-    else:
-        console.print("  keep the clip cuttingroom demo --keep DIR")
     console.print("  your stream   cuttingroom clip URL --start T --end T -o OUT.mp4")
     console.print("  the service   cuttingroom up --data DIR --port 8080")
 

@@ -88,7 +88,7 @@ def up(
 
 @app.command()
 def demo(
-    keep: Annotated[Path | None, typer.Option(help="Keep the clip and the data here.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="Keep all data of the demo here.")] = None,
     seconds: Annotated[int, typer.Option(min=2, max=60, help="How long a clip.")] = 6,
 ) -> None:
     """Start everything on defaults, clip a made-up live channel, and show the result."""
