@@ -38,13 +38,18 @@ def index_tracks(request: CutRequest, workspace: Path, report: Report) -> MediaI
     runs: list[Run] = []
     anchors: list[Anchor] = []
     done = 0
+
+    def opened(count: int) -> None:
+        nonlocal done
+        done = min(done + count, total)
+        report(done, total)
+
     for number, track in enumerate(request.tracks):
-        for builder in _builders(number, track, workspace, tolerant=tolerant):
-            report(min(done := done + builder.opened, total), total)
+        for builder in _builders(number, track, workspace, opened, tolerant=tolerant):
             runs.extend(builder.runs())
             anchors.extend(builder.anchors())
         anchors.extend(_outside(number, track, workspace))
-        report(done := min(done + len(track.anchors), total), total)
+        opened(len(track.anchors))
     return MediaIndex(runs=tuple(runs), anchors=tuple(anchors))
 
 
@@ -74,11 +79,17 @@ class _Found:
 
 
 def _builders(
-    number: int, track: HeldTrack, workspace: Path, *, tolerant: bool
+    number: int,
+    track: HeldTrack,
+    workspace: Path,
+    opened: Callable[[int], None],
+    *,
+    tolerant: bool,
 ) -> Iterator[_RunBuilder]:
     """One builder for each stretch of segments without a break that the playlist tells of."""
     builder: _RunBuilder | None = None
     for at, held in enumerate(track.segments):
+        opened(1)
         if builder is not None and (held.gap or not builder.takes(held)):
             yield builder
             builder = None
@@ -100,7 +111,6 @@ class _RunBuilder:
         self._opener = Opener(workspace)
         self._found: list[_Found] = []
         self._facts: list[PictureFacts | None] = []
-        self.opened = 0
 
     def takes(self, held: HeldSegment) -> bool:
         """Whether a segment goes on where this run stands."""
@@ -115,7 +125,6 @@ class _RunBuilder:
 
     def add(self, number: int, held: HeldSegment, *, tolerant: bool) -> bool:
         """Take in one segment; False where it is unusable and that is tolerated."""
-        self.opened += 1
         try:
             found = self._opener.open(held.name or "", held.init_name)
             boiled = _boiled(number, held, found, self._near())
