@@ -96,6 +96,7 @@ class PictureFacts(Value):
     frame_ticks: int
     regular: bool = True
     interlaced: bool = False
+    bottom_field_first: bool = False
     geometry: str = ""
     sets: tuple[str, ...] = ()
     uncopyable: str | None = None

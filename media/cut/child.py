@@ -16,6 +16,7 @@ from media.cut.fill import fill_piece
 from media.cut.mp4 import Mp4Writer, Track, index_room, set_picture_times, set_sound_times
 from media.cut.reading import Picture, Segments
 from media.cut.source import TsPictures, Wants
+from media.cut.timecode import Timecode, nominal, timecode_of, timecode_track
 from media.cut.verify import verified
 from schemas.cuts import (
     CopiedSpan,
@@ -38,8 +39,10 @@ def cut(plan: CutPlan, workspace: Path, report: Report) -> CutReport:
     path = workspace / plan.output
     samples = plan.frames + sum(piece.frames for t in plan.sounds for piece in t.pieces)
     with Mp4Writer(path, index_room(samples, len(plan.sounds) + 2)) as writer:
-        _Cutter(plan, workspace, writer, report).run()
-    return verified(plan, path)
+        cutter = _Cutter(plan, workspace, writer, report)
+        cutter.run()
+    found = verified(plan, path)
+    return found.model_copy(update={"start_timecode": cutter.start_timecode})
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class _Cutter:
         self._pts: list[int] = []
         self._coding = coding_of(self._codec())
         self._adopted: dict[int, Rewrite | None] = {}
+        self._label: Timecode | None = None
         self._pictures = Track("vide", plan.timescale)
         self._sounds = [
             Track(
@@ -90,7 +94,22 @@ class _Cutter:
             for batch in self._in_order(pieces):
                 self._write(batch)
         self._write_sounds(None)
+        self._label_start()
         self._finish()
+
+    @property
+    def start_timecode(self) -> str | None:
+        """The timecode of the first frame, where the source labels its frames."""
+        return str(self._label) if self._label else self._plan.start_timecode
+
+    def _label_start(self) -> None:
+        """Find the first frame's timecode: a copied first picture is decoded for it."""
+        first = self._plan.pictures[0] if self._plan.pictures else None
+        if isinstance(first, CopiedSpan):
+            stop = first.first.model_copy(update={"packet": first.first.packet + 1})
+            pictures = self._segments.pictures(first.run, first.first, stop)
+            for frame in edges.decoded(pictures, self._facts(first), lambda pts: True):
+                self._label = timecode_of(frame)
 
     def _codec(self) -> str:
         facts = [self._facts(span) for span in self._plan.pictures]
@@ -129,7 +148,7 @@ class _Cutter:
         segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
         if isinstance(span, FilledSpan):
             return fill_piece(span, facts, recipe, segments)
-        return edges.piece(_frames(span, facts, segments), recipe, span.frames)
+        return edges.piece(self._frames(span, facts, segments), recipe, span.frames)
 
     def _in_order(self, pieces: dict[int, Future[Encoded]]) -> Iterator[_Batch]:
         """All batches in output order; while an edge is encoded, copying goes on into memory."""
@@ -169,7 +188,7 @@ class _Cutter:
             return
         rewrite: Rewrite | None = None
         count, place = 0, self._placer(span)
-        for pts, sync, nals in edges.encode(_frames(span, facts, segments), recipe):
+        for pts, sync, nals in edges.encode(self._frames(span, facts, segments), recipe):
             if not count:
                 rewrite = self._coding.adopt(_sets_in(self._coding, nals))
             count += 1
@@ -255,12 +274,28 @@ class _Cutter:
             end = round(plan.end_ticks * track.timescale / plan.timescale)
             starts = [(piece.at_sample, piece.frames) for piece in planned.pieces]
             set_sound_times(track, starts, planned.frame_samples, end)
+        if self._label is not None and plan.pictures:
+            self._add_timecode(self._label)
         self._writer.finish()
 
+    def _add_timecode(self, label: Timecode) -> None:
+        facts = self._facts(self._plan.pictures[0])
+        rate = 1 / (max(facts.frame_ticks, 1) * facts.timebase)
+        track, sample = timecode_track(label, nominal(rate), self._pictures.shown_ticks)
+        self._writer.write(track, [sample])
+        self._writer.tracks.append(track)
+        self._pictures.timecode_track = len(self._writer.tracks)
 
-def _frames(span: EncodedSpan, facts: PictureFacts, segments: Segments) -> Iterator[object]:
-    pictures = segments.pictures(span.run, span.first, span.stop)
-    return edges.decoded(pictures, facts, lambda pts: span.from_pts <= pts < span.to_pts)
+    def _frames(
+        self, span: EncodedSpan, facts: PictureFacts, segments: Segments
+    ) -> Iterator[object]:
+        """The kept frames of a span; the very first of the clip is asked for its timecode."""
+        pictures = segments.pictures(span.run, span.first, span.stop)
+        leads = span is self._plan.pictures[0]
+        for frame in edges.decoded(pictures, facts, lambda pts: span.from_pts <= pts < span.to_pts):
+            if leads:
+                self._label, leads = timecode_of(frame), False
+            yield frame
 
 
 def _sets(facts: PictureFacts) -> list[bytes]:

@@ -119,7 +119,7 @@ def edge_recipe(facts: PictureFacts, set_id: int) -> Recipe:
         f"bframes={0 if baseline else 2}", "b-pyramid=none",
     ]  # fmt: skip
     if not sps.frame_mbs_only:
-        params.append("tff=1")
+        params.append("bff=1" if facts.bottom_field_first else "tff=1")
     vui = sps.vui
     return Recipe(
         encoder="libx264",

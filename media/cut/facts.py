@@ -63,10 +63,22 @@ def _h264_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> Pi
         height=sps.height,
         frame_ticks=0,
         interlaced=not sps.frame_mbs_only,
+        bottom_field_first=not sps.frame_mbs_only and _bottom_first(pictures, starts, sets),
         geometry=f"h264 {sps.width}x{sps.height} {sps.chroma_format_idc}:{sps.bit_depth_luma}",
         sets=tuple(nal.hex() for nal in nals),
         uncopyable="parameter sets change under one id" if changed else None,
     )
+
+
+def _bottom_first(
+    pictures: TsPictures | Mp4Pictures, starts: Sequence[int], sets: h264.ParameterSets
+) -> bool:
+    """Whether the bottom field of the first key picture is shown before its top field."""
+    for nal in pictures.nals(starts[0]) if starts else ():
+        if h264.is_slice(nal):
+            header = h264.parse_slice_header(nal, sets)
+            return header.bottom_field or header.delta_poc_bottom < 0
+    return False
 
 
 def _hevc_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -255,3 +256,31 @@ def test_sound_alone_is_cut_to_the_sample(container: str, tmp_path: Path) -> Non
     scores = np.correlate(heard[0].samples[:28_800], truth, "valid")
     # The rendition's own PDT is rounded to a millisecond: 48 samples.
     assert abs(int(scores.argmax()) - 50 * 48) <= 48
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(("first", "label"), [(33, "10:00:01:08"), (50, "10:00:02:00")])
+def test_a_timecode_is_kept(codec: str, first: int, label: str, tmp_path: Path) -> None:
+    asset = segment(build(replace(PLAIN, codec=codec, timecode="10:00:00:00")))
+    start, end = asset.epoch_ms + first * 40, asset.epoch_ms + 4510
+
+    made = clip(asset, tmp_path, start, end)
+
+    assert made.report.start_timecode == label
+    assert check_exact(made.path, asset, start, end) == []
+    with av.open(str(made.path)) as file:
+        assert file.streams.video[0].metadata["timecode"] == label
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+def test_edges_keep_the_field_order(order: str, tmp_path: Path) -> None:
+    asset = segment(build(replace(PLAIN, interlaced=order)))
+
+    made = clip(asset, tmp_path, asset.epoch_ms + 1330, asset.epoch_ms + 3510)
+
+    with av.open(str(made.path)) as file:
+        frames = list(file.decode(video=0))
+    assert {frame.interlaced_frame for frame in frames} == {True}
+    facts = made.plan.runs[0].pictures
+    assert facts is not None
+    assert facts.bottom_field_first == (order == "bff")
