@@ -17,6 +17,8 @@ from schemas.results import ClipResult, clip_result
 OUTPUT = "clip.mp4"
 # An origin whose playlist stands still for this long, and three segments, has stopped.
 STALL_MS = 30_000
+# Caches beside an origin may say 404 for a while to what its playlist lists already.
+FRESH_TARGETS = 3
 # What only completes the last frames is waited for so many target durations, no longer.
 TAIL_TARGETS = 2
 
@@ -70,15 +72,20 @@ def sources(top: MediaPlaylist | MultivariantPlaylist) -> tuple[Source, ...]:
     )
 
 
-def updated(before: Reading | None, source: Source, fresh: MediaPlaylist, now_ms: int) -> Reading:
-    """The reading after one more look; raises Stalled where a live edge stands still too long."""
+def updated(
+    before: Reading | None, source: Source, fresh: MediaPlaylist, now_ms: int, due_ms: int = 0
+) -> Reading:
+    """The reading after one more look; raises Stalled where a live edge stands still too long.
+
+    Before `due_ms`, when the range begins, nothing is owed yet: the event may not have begun.
+    """
     if before is None:
         return Reading(source=source, playlist=fresh, moved_ms=now_ms)
     merged = refresh.merged(before.playlist, fresh)
     if merged.ended or _edge(merged) != _edge(before.playlist):
         return Reading(source=source, playlist=merged, moved_ms=now_ms)
     patience_ms = max(STALL_MS, 3 * merged.target_duration_us // 1000)
-    if now_ms - before.moved_ms > patience_ms:
+    if now_ms - max(before.moved_ms, due_ms) > patience_ms:
         raise Stalled(f"the playlist has not grown for {(now_ms - before.moved_ms) // 1000} s")
     return before.model_copy(update={"playlist": merged})
 
@@ -94,9 +101,26 @@ def fetch_plan(command: ClipFromStream, facts: ClipFacts) -> Plan:
     """What is listed of the range and not here yet."""
     _check_future(command, facts)
     steps: list[Step] = []
-    for plan in _located(command, facts):
-        steps += (fetch for fetch in plan.fetches if fetch.name not in facts.sizes)
+    for reading, plan in zip(facts.readings, _located(command, facts), strict=True):
+        fresh, patience_ms = _fresh(reading, facts.now_ms)
+        steps += (
+            fetch.model_copy(update={"patience_ms": patience_ms}) if fetch.uri in fresh else fetch
+            for fetch in plan.fetches
+            if fetch.name not in facts.sizes
+        )
     return Plan(steps=tuple(steps))
+
+
+def _fresh(reading: Reading, now_ms: int) -> tuple[frozenset[str], int]:
+    """What a growing playlist listed only just now, and how long it may take to be there."""
+    playlist = reading.playlist
+    patience_us = FRESH_TARGETS * playlist.target_duration_us
+    grows = not playlist.ended and (now_ms - reading.moved_ms) * 1000 <= patience_us
+    if not grows or not playlist.segments:
+        return frozenset(), 0
+    since_us = playlist.segments[-1].end_us - patience_us
+    fresh = (segment.uri for segment in playlist.segments if segment.end_us > since_us)
+    return frozenset(fresh), patience_us // 1000
 
 
 def look_again_ms(command: ClipFromStream, facts: ClipFacts) -> int | None:

@@ -23,6 +23,8 @@ ROUNDING_US = 500
 # An edge that is off by less than a frame moves no frame into another segment.
 FRAME_US = 16_000
 SHORTEST_WAIT_US = 250_000
+# A playlist that lists nothing has no clock of its own: ours is trusted only so far.
+SILENCE_US = 10_000_000
 
 
 class Policy(Value):
@@ -107,6 +109,7 @@ def select(
     start_us, end_us = wanted.start_ms * 1000, wanted.end_ms * 1000
     chosen = tuple(p for p in listed if p.overlaps(start_us, end_us))
     edge_us = listed[-1].end_us if listed else start_us
+    ahead_us = start_us - (edge_us if listed else max(now_us, start_us - SILENCE_US))
     pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
     anchors = _anchors(playlist, chosen)
     doubt_us = max(0, ROUNDING_US * _farthest(chosen, anchors) - FRAME_US)
@@ -118,7 +121,7 @@ def select(
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
         pending_from_ms=max(edge_us, start_us) // 1000 if pending else None,
-        look_again_ms=_look_again(playlist, start_us - edge_us, now_us) if pending else None,
+        look_again_ms=_look_again(playlist, ahead_us, now_us) if pending else None,
     )
 
 

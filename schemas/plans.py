@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import Value
-from schemas.connectors import Destination
+from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import CutPlan
+from schemas.localized import SourceFile
 from schemas.media import ByteRange
 
 
@@ -27,6 +28,7 @@ class Fetch(Value):
     """Bring one resource into the workspace as `name`, decrypted where a key is given.
 
     `optional`: its absence (404, 410, truncated after retries) becomes a gap, not a failure.
+    `patience_ms`: at a live edge, how long an absence may only mean that it is not there yet.
     """
 
     step: Literal["fetch"] = "fetch"
@@ -35,7 +37,23 @@ class Fetch(Value):
     byte_range: ByteRange | None = None
     key: DecryptKey | None = None
     optional: bool = False
+    patience_ms: int = 0
     max_bytes: int = 512 * 1024 * 1024
+
+
+class FetchFile(Value):
+    """Bring a connector's whole file into the workspace as `name`, in ranges, several at a time.
+
+    What an earlier attempt left there is gone on from, if the source is still the same version.
+    """
+
+    step: Literal["fetch_file"] = "fetch_file"
+    connector: ConnectorRef
+    source: SourceFile
+    name: str
+    max_bytes: int
+    max_connections: int = 8
+    max_bytes_per_s: int | None = None
 
 
 class WriteText(Value):
@@ -79,7 +97,7 @@ class Publish(Value):
     to: Destination
 
 
-Step = Annotated[Fetch | WriteText | RunFfmpeg | Cut | Probe | Publish, Field(discriminator="step")]
+Step = Annotated[Fetch | FetchFile | WriteText | RunFfmpeg | Cut | Probe | Publish, Field(discriminator="step")]
 
 
 class Plan(Value):

@@ -34,7 +34,7 @@ def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipF
         known = (None,) * len(sources)
     now_ms = run.clock()
     readings = tuple(
-        clip.updated(before, source, _media(live, source, run), now_ms)
+        clip.updated(before, source, _media(live, source, run), now_ms, command.range.start_ms)
         for before, source in zip(known, sources, strict=True)
     )
     return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))

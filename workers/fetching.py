@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -26,6 +28,7 @@ KEY_BYTES = 16
 TRIES = 4
 FIRST_PAUSE_S = 0.3
 LONGEST_PAUSE_S = 5.0
+EDGE_PAUSE_S = 1.0
 TICK_S = 0.2
 PART, ABSENT = ".part", 0
 
@@ -50,7 +53,7 @@ class Fetcher:
         if target.exists():
             return target.stat().st_size
         try:
-            self._insist(lambda: self._bring(step, target))
+            self._insist(lambda: self._bring(step, target), step.patience_ms / 1000)
         except SourceNotFound:
             if step.optional:
                 return ABSENT
@@ -94,15 +97,18 @@ class Fetcher:
             raise Encrypted(f"the key has {len(key)} bytes, not {KEY_BYTES}")
         return key
 
-    def _insist(self, call: Callable[[], None]) -> None:
-        """Try a few times: an origin under load answers the next request."""
-        for tried in range(1, TRIES + 1):
+    def _insist(self, call: Callable[[], None], patience_s: float) -> None:
+        """Try a few times, and longer at a live edge: what is listed may not be there yet."""
+        began = time.monotonic()
+        for tried in itertools.count(1):
             try:
                 return call()
             except (RetryableError, SourceNotFound) as error:
-                if tried == TRIES or self._run.stopping() or self._over.is_set():
+                early = isinstance(error, SourceNotFound) and _since(began) < patience_s
+                if self._run.stopping() or self._over.is_set() or (tried >= TRIES and not early):
                     raise _of_segment(error) from error
-                self._over.wait(_pause_s(error, tried))
+                pause_s = _pause_s(error, tried)
+                self._over.wait(min(pause_s, EDGE_PAUSE_S) if early else pause_s)
                 self._control()
         return None
 
@@ -156,6 +162,10 @@ def arrived(workspace: Path) -> dict[str, int]:
         for entry in workspace.iterdir()
         if entry.is_file() and not entry.name.endswith((PART, ".open"))
     }
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began
 
 
 def _pause_s(error: CuttingRoomError, tried: int) -> float:
