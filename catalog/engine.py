@@ -17,7 +17,13 @@ from sqlalchemy.orm import Session
 
 from catalog.accounts import ApiKeys, Tenants, Users
 from catalog.answers import Answers
+from catalog.audit import Audit
+from catalog.challenges import Attempts, Challenges, Recoveries
 from catalog.connectors import Connectors
+from catalog.factors import Factors
+from catalog.service import Deletions, Invitations, SigningKeys
+from catalog.sessions import Sessions
+from catalog.sso import Sso
 from schemas.errors import StoreUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,6 +40,16 @@ class Transaction:
         self.api_keys = ApiKeys(session, clock)
         self.connectors = Connectors(session, clock)
         self.answers = Answers(session, clock)
+        self.sessions = Sessions(session, clock)
+        self.attempts = Attempts(session, clock)
+        self.challenges = Challenges(session, clock)
+        self.recoveries = Recoveries(session, clock)
+        self.factors = Factors(session, clock)
+        self.sso = Sso(session, clock)
+        self.audit = Audit(session, clock)
+        self.signing_keys = SigningKeys(session, clock)
+        self.invitations = Invitations(session, clock)
+        self.deletions = Deletions(session, clock)
 
 
 class Catalog:

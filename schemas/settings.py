@@ -49,6 +49,30 @@ class Settings(Value):
     anonymous_rate_per_minute: int = Field(
         default=600, ge=1, description="refused or open requests an address may make"
     )
+    login_rate_per_minute: int = Field(
+        default=30, ge=1, description="log-ins, recoveries and sign-ups an address may try"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses or networks whose X-Forwarded-For is believed"
+    )
+    signup: Literal["open", "invite", "off"] = "invite"
+    access_token_s: int = Field(default=600, ge=60, le=900)
+    session_days: int = Field(default=30, ge=1, le=365)
+    refresh_grace_s: int = Field(default=10, ge=0, le=60)
+    lock_after: int = Field(default=10, ge=3, le=100, description="wrong passwords in a row")
+    lock_s: int = Field(default=900, ge=1, le=86_400)
+    answer_floor_ms: int = Field(
+        default=500, ge=0, le=5000, description="a refused log-in is never answered sooner"
+    )
+    password_memory_kib: int = Field(default=65_536, ge=8, description="of one argon2id hash")
+    password_rounds: int = Field(default=3, ge=1)
+    tenant_grace_days: int = Field(
+        default=7, ge=0, le=365, description="from asking for a tenant's deletion until it happens"
+    )
+    smtp_url: SecretStr | None = Field(
+        default=None, description="smtp://user:password@host:587 (STARTTLS) or smtps://…"
+    )
+    mail_from: str = "cuttingroom@localhost"
     fetch_connections: int = Field(default=6, ge=1, le=32)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_dir: str | None = None
@@ -76,6 +100,6 @@ def _written(value: object) -> str:
 
 
 def _spelled(name: str, text: str) -> object:
-    if name in {"allow_cidrs", "local_folders"}:
+    if name in {"allow_cidrs", "local_folders", "trusted_proxies"}:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

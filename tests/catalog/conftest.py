@@ -1,4 +1,4 @@
-"""A fresh catalogue for each test: SQLite on disk."""
+"""A fresh catalogue for each test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path, clock: FixedClock) -> Iterator[Catalog]:
-    url = catalog_url(str(tmp_path))
-    migrate(url)
-    opened = Catalog(url, clock=clock)
+def sql_url(tmp_path: Path) -> str:
+    return catalog_url(str(tmp_path))
+
+
+@pytest.fixture
+def catalog(sql_url: str, clock: FixedClock) -> Iterator[Catalog]:
+    migrate(sql_url)
+    opened = Catalog(sql_url, clock=clock)
     yield opened
     opened.close()
