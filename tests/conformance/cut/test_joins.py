@@ -272,9 +272,8 @@ def test_a_timecode_is_kept(codec: str, first: int, label: str, tmp_path: Path) 
         assert file.streams.video[0].metadata["timecode"] == label
 
 
-@pytest.mark.parametrize("order", ["tff", "bff"])
-def test_edges_keep_the_field_order(order: str, tmp_path: Path) -> None:
-    asset = segment(build(replace(PLAIN, interlaced=order)))
+def test_edges_keep_the_field_order(tmp_path: Path) -> None:
+    asset = segment(build(replace(PLAIN, interlaced="bff")))
 
     made = clip(asset, tmp_path, asset.epoch_ms + 1330, asset.epoch_ms + 3510)
 
@@ -283,4 +282,4 @@ def test_edges_keep_the_field_order(order: str, tmp_path: Path) -> None:
     assert {frame.interlaced_frame for frame in frames} == {True}
     facts = made.plan.runs[0].pictures
     assert facts is not None
-    assert facts.bottom_field_first == (order == "bff")
+    assert facts.bottom_field_first
