@@ -97,6 +97,7 @@ class PictureFacts(Value):
     regular: bool = True
     interlaced: bool = False
     bottom_field_first: bool = False
+    aspect: Fraction | None = None
     geometry: str = ""
     sets: tuple[str, ...] = ()
     uncopyable: str | None = None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 from media.cut import edges, h264, hevc
 from media.cut.codecs import Coding, Rewrite, coding_of
-from media.cut.edges import Encoded
+from media.cut.edges import Encoded, Recipe
 from media.cut.feed import SoundFeed
 from media.cut.fill import fill_piece
 from media.cut.mp4 import Mp4Writer, Track, index_room, set_picture_times, set_sound_times
@@ -38,11 +39,21 @@ def cut(plan: CutPlan, workspace: Path, report: Report) -> CutReport:
     """Write the plan's output into the workspace; `report(done, total)` counts output ticks."""
     path = workspace / plan.output
     samples = plan.frames + sum(piece.frames for t in plan.sounds for piece in t.pieces)
-    with Mp4Writer(path, index_room(samples, len(plan.sounds) + 2)) as writer:
+    brands = b"isomiso2mp41" + (b"avc1" if _output_codec(plan) == "h264" else b"")
+    with Mp4Writer(path, index_room(samples, len(plan.sounds) + 2), brands=brands) as writer:
         cutter = _Cutter(plan, workspace, writer, report)
         cutter.run()
     found = verified(plan, path)
     return found.model_copy(update={"start_timecode": cutter.start_timecode})
+
+
+def _output_codec(plan: CutPlan) -> str:
+    """What the output's pictures are coded in; nothing where it has none."""
+    if not plan.pictures:
+        return ""
+    first = plan.pictures[0]
+    facts = plan.runs[first.like if isinstance(first, FilledSpan) else first.run].pictures
+    return facts.codec if facts is not None and plan.mode != "encode" else "h264"
 
 
 @dataclass(slots=True)
@@ -65,7 +76,7 @@ class _Cutter:
         self._segments = Segments(workspace, plan.runs)
         self._feeds = [SoundFeed(track, self._segments) for track in plan.sounds]
         self._pts: list[int] = []
-        self._coding = coding_of(self._codec())
+        self._coding = coding_of(_output_codec(plan))
         self._adopted: dict[int, Rewrite | None] = {}
         self._label: Timecode | None = None
         self._pictures = Track("vide", plan.timescale)
@@ -110,11 +121,6 @@ class _Cutter:
             pictures = self._segments.pictures(first.run, first.first, stop)
             for frame in edges.decoded(pictures, self._facts(first), lambda pts: True):
                 self._label = timecode_of(frame)
-
-    def _codec(self) -> str:
-        facts = [self._facts(span) for span in self._plan.pictures]
-        whole = self._plan.mode == "encode"
-        return "h264" if whole or not facts else facts[0].codec
 
     def _facts(self, span: PictureSpan) -> PictureFacts:
         run = span.like if isinstance(span, FilledSpan) else span.run
@@ -169,13 +175,23 @@ class _Cutter:
         return self._streamed(span)
 
     def _encoded(self, span: EncodedSpan | FilledSpan, done: Encoded) -> Iterator[_Batch]:
-        rewrite = self._coding.adopt(done.sets)
-        batch, place = _Batch([], [], []), self._placer(span)
-        for pts, sync, nals in zip(done.pts, done.syncs, done.nals, strict=True):
+        rewrite, place = self._coding.adopt(done.sets), self._placer(span)
+        return self._grouped(
+            (place(pts), sync, self._coding.sample(rewrite(nals) if rewrite else nals))
+            for pts, sync, nals in zip(done.pts, done.syncs, done.nals, strict=True)
+        )
+
+    def _grouped(self, samples: Iterable[tuple[int, bool, bytes]]) -> Iterator[_Batch]:
+        """Samples about half a second at a time, so that sound never lies far from pictures."""
+        batch, limit = _Batch([], [], []), self._plan.timescale // 2
+        for pts, sync, sample in samples:
+            if batch.samples and abs(pts - batch.pts[0]) >= limit:
+                yield batch
+                batch = _Batch([], [], [])
             if sync:
                 batch.syncs.append(len(batch.samples))
-            batch.samples.append(self._coding.sample(rewrite(nals) if rewrite else nals))
-            batch.pts.append(place(pts))
+            batch.samples.append(sample)
+            batch.pts.append(pts)
         yield batch
 
     def _streamed(self, span: EncodedSpan | FilledSpan) -> Iterator[_Batch]:
@@ -184,34 +200,30 @@ class _Cutter:
         recipe = edges.whole_recipe(facts)
         segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
         if isinstance(span, FilledSpan):
-            yield from self._encoded(span, fill_piece(span, facts, recipe, segments))
-            return
+            return self._encoded(span, fill_piece(span, facts, recipe, segments))
+        return self._grouped(self._streamed_samples(span, facts, recipe, segments))
+
+    def _streamed_samples(
+        self, span: EncodedSpan, facts: PictureFacts, recipe: Recipe, segments: Segments
+    ) -> Iterator[tuple[int, bool, bytes]]:
         rewrite: Rewrite | None = None
         count, place = 0, self._placer(span)
         for pts, sync, nals in edges.encode(self._frames(span, facts, segments), recipe):
             if not count:
                 rewrite = self._coding.adopt(_sets_in(self._coding, nals))
             count += 1
-            sample = self._coding.sample(rewrite(nals) if rewrite else nals)
-            yield _Batch([sample], [place(pts)], [0] if sync else [])
+            yield place(pts), sync, self._coding.sample(rewrite(nals) if rewrite else nals)
         if count != span.frames:
             raise CorruptMedia(f"{count} of {span.frames} frames decode")
 
     # --- what is copied
 
     def _copied(self, span: CopiedSpan) -> Iterator[_Batch]:
-        """The pictures of a span, about half a second at a time."""
-        batch, limit = _Batch([], [], []), self._plan.timescale // 2
         place = self._placer(span)
-        for picture, (sample, sync) in self._copied_samples(span):
-            if batch.samples and abs(place(picture.pts) - batch.pts[0]) > limit:
-                yield batch
-                batch = _Batch([], [], [])
-            if sync:
-                batch.syncs.append(len(batch.samples))
-            batch.samples.append(sample)
-            batch.pts.append(place(picture.pts))
-        yield batch
+        return self._grouped(
+            (place(picture.pts), sync, sample)
+            for picture, (sample, sync) in self._copied_samples(span)
+        )
 
     def _copied_samples(self, span: CopiedSpan) -> Iterator[tuple[Picture, tuple[bytes, bool]]]:
         rewrites, coding = self._rewrites(span), self._coding
@@ -268,7 +280,8 @@ class _Cutter:
         if plan.pictures:
             self._pictures.entry = self._coding.entry()
             facts = self._facts(plan.pictures[0])
-            self._pictures.width, self._pictures.height = facts.width, facts.height
+            self._pictures.width = facts.width * (facts.aspect or Fraction(1))
+            self._pictures.height = facts.height
             set_picture_times(self._pictures, self._pts, plan.end_ticks)
         for track, planned in zip(self._sounds, plan.sounds, strict=True):
             end = round(plan.end_ticks * track.timescale / plan.timescale)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from struct import pack
@@ -34,7 +35,7 @@ class Track:
     language: str | None = None
     name: str = ""
     enabled: bool = True
-    width: int = 0
+    width: Fraction = Fraction(0)
     height: int = 0
     sizes: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
@@ -51,14 +52,14 @@ class Track:
 class Mp4Writer:
     """An MP4 file that is being written."""
 
-    def __init__(self, path: Path, room: int) -> None:
+    def __init__(self, path: Path, room: int, *, brands: bytes = b"isomiso2mp41") -> None:
         self._path = path
         self._file = path.open("wb+", buffering=_COPY_BYTES)
         self.tracks: list[Track] = []
         self.created_s = 0
         self.tags: dict[str, str] = {}
         self._room = max(room, 16)
-        self._file.write(_file_type())
+        self._file.write(box(b"ftyp", b"isom", pack(">I", 0x200), brands))
         self._index_at = self._file.tell()
         self._file.write(_free(self._room))
         self._data_at = self._file.tell()
@@ -130,10 +131,6 @@ def index_room(samples: int, tracks: int) -> int:
     return 16 * samples + 4096 * (tracks + 1)
 
 
-def _file_type() -> bytes:
-    return box(b"ftyp", b"isom", pack(">I", 0x200), b"isomiso2avc1mp41")
-
-
 def _free(size: int) -> bytes:
     return pack(">I", size) + b"free" + bytes(size - 8)
 
@@ -160,7 +157,7 @@ def _track(number: int, track: Track, created_s: int, moved: int, *, wide: bool)
         bytes(8),
         pack(">HHHH", 0, track.group, 0x100 if track.handler == "soun" else 0, 0),
         _MATRIX,
-        pack(">II", track.width << 16, track.height << 16),
+        pack(">II", round(track.width * 65536), track.height << 16),
     )
     parts = [head, _edits(track)]
     if track.timecode_track is not None:
