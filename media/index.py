@@ -11,7 +11,7 @@ from statistics import median_low
 
 import av  # noqa: F401  preloaded for the warm parent of jailed children
 
-from media.cut.facts import picture_facts
+from media.cut.facts import picture_facts, sets_clash
 from media.cut.keys import keys
 from media.cut.source import Opener, OpenSegment
 from media.cut.ts import WRAP, unwrapped
@@ -169,6 +169,7 @@ class _RunBuilder:
             if why:
                 found[at] = why
             elif not _same_format(self._facts[at - 1], self._facts[at]):
+                # Nothing is missing, but each side keeps parameter sets of its own.
                 found[at] = ""
         for at in _counter_breaks(self._found):
             found.setdefault(at, "packets are missing at its end")
@@ -379,7 +380,7 @@ def _shortage(member: _Found, frame_s: float) -> float:
 def _same_format(before: PictureFacts | None, after: PictureFacts | None) -> bool:
     if before is None or after is None:
         return before is after
-    return before.codec == after.codec and before.geometry == after.geometry
+    return before.geometry == after.geometry and not sets_clash(before, after)
 
 
 def _joined_facts(

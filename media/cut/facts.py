@@ -27,6 +27,15 @@ def set_nals(codec: str, nals: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(nal for nal in nals if nal[0] & 31 in {7, 8})
 
 
+def sets_clash(before: PictureFacts, after: PictureFacts) -> bool:
+    """Whether two segments give one parameter set id different meanings."""
+    if before.codec not in {"h264", "hevc"} or before.sets == after.sets:
+        return False
+    sets = hevc.ParameterSets() if before.codec == "hevc" else h264.ParameterSets()
+    sets.add_all([bytes.fromhex(nal) for nal in before.sets])
+    return sets.add_all([bytes.fromhex(nal) for nal in after.sets])
+
+
 def picture_facts(
     pictures: TsPictures | Mp4Pictures | None, starts: Sequence[int]
 ) -> PictureFacts | None:

@@ -102,6 +102,27 @@ def test_a_region_ends_where_the_next_begins(tmp_path: Path) -> None:
     assert made.report.frames == len(asset.numbers_between(start, end))
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_sets_that_change_without_a_discontinuity_are_followed(codec: str, tmp_path: Path) -> None:
+    first = build(replace(PLAIN, codec=codec, seconds=4))
+    changes = {"b_pyramid": True, "bframes": 3, "refs": 4}
+    second = build(continued(first.spec, start_pts_90k=900_000 + 360_000, **changes))
+    asset = segment(first, second)
+    (track,) = held_tracks(asset, tmp_path)
+    unmarked = tuple(s.model_copy(update={"discontinuity_sequence": 0}) for s in track.segments)
+    start, end = asset.epoch_ms + 2330, asset.epoch_ms + 6510
+
+    made = clip(
+        asset, tmp_path, start, end, tracks=(track.model_copy(update={"segments": unmarked}),)
+    )
+
+    seen = inspect(made.path)
+    assert seen.numbers == asset.numbers_between(start, end)
+    assert seen.clean
+    assert made.report.mode == "exact"
+    assert made.report.copied_frames > 60
+
+
 def _with_hole() -> HlsAsset:
     return segment(build(replace(PLAIN, seconds=8)), gaps=(2,))
 
