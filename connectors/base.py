@@ -189,6 +189,9 @@ class Artifact(Value):
     size: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     content_type: str = "video/mp4"
+    movable: bool = Field(
+        default=False, description="nobody needs the file itself any more: it may be taken away"
+    )
 
 
 @runtime_checkable

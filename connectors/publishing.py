@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from connectors.base import CHUNK_BYTES, Artifact, CheckFence, Control, Intent, OnBytes, Writes
+from connectors.base import Artifact, CheckFence, Control, Intent, OnBytes, Writes
 from schemas.connectors import Published
 from schemas.errors import PermanentError
 
@@ -14,13 +14,17 @@ Remember = Callable[[Intent], None]
 """Stores the intent in the job record; raises `LeaseLost` where the attempt is stale."""
 
 
-def artifact_of(path: Path, *, key: str, job_id: str, content_type: str = "video/mp4") -> Artifact:
+def artifact_of(
+    path: Path,
+    *,
+    key: str,
+    job_id: str,
+    content_type: str = "video/mp4",
+    movable: bool = False,
+) -> Artifact:
     """The finished file as an artifact: measured and hashed here, before anybody moves it."""
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as source:
-        while chunk := source.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
+        digest, size = hashlib.file_digest(source, "sha256"), source.tell()
     return Artifact(
         path=str(path),
         key=key,
@@ -28,6 +32,7 @@ def artifact_of(path: Path, *, key: str, job_id: str, content_type: str = "video
         size=size,
         sha256=digest.hexdigest(),
         content_type=content_type,
+        movable=movable,
     )
 
 

@@ -25,6 +25,7 @@ def _publish(step: Publish, run: Run, report: Callable[[float], None]) -> Publis
         key=step.to.key,
         job_id=run.lease.job_id,
         content_type=step.to.content_type,
+        movable=True,
     )
     moved = 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from connectors.base import Query
+from connectors.base import Artifact, Query
 from connectors.local import Auth, Config, Folder, connect
 from connectors.publishing import artifact_of, publish_once
 from schemas.errors import (
     AccessDenied,
     CuttingRoomError,
     DestinationRejected,
+    DestinationUnavailable,
     FieldInvalid,
     SourceNotFound,
 )
@@ -198,3 +200,66 @@ def test_a_file_system_without_links_publishes_once_too(
     assert results == ["published", "destination_conflict"]
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["x.mp4"]
     assert (tmp_path / "to" / "x.mp4").read_bytes() == b"j1"
+
+
+def a_movable(source: Path) -> Artifact:
+    return artifact_of(source, key="out/a.mp4", job_id="j1", movable=True)
+
+
+def test_a_file_nobody_needs_any_more_is_moved_not_copied(folder: Folder, tmp_path: Path) -> None:
+    source = tmp_path / "made.mp4"
+    source.write_bytes(b"made")
+    made = source.stat().st_ino
+    moved: list[int] = []
+
+    published = publish_once(
+        folder,
+        a_movable(source),
+        earlier=None,
+        remember=lambda _: None,
+        check_fence=lambda: None,
+        on_bytes=moved.append,
+    )
+
+    found = tmp_path / "root" / "out" / "a.mp4"
+    assert found.stat().st_ino == made
+    assert found.read_bytes() == b"made"
+    assert stat.S_IMODE(found.stat().st_mode) == 0o644
+    assert (published.size, sum(moved), source.exists()) == (4, 4, False)
+
+
+def test_a_moved_file_that_changed_on_the_way_is_not_published(
+    folder: Folder, tmp_path: Path
+) -> None:
+    source = tmp_path / "made.mp4"
+    source.write_bytes(b"made")
+    artifact = a_movable(source)
+    intent = folder.put(folder.begin(artifact), artifact)
+    (tmp_path / "root" / "out" / intent["temp"]).write_bytes(b"mode")
+
+    with pytest.raises(DestinationUnavailable):
+        folder.finish(intent, lambda: None)
+
+    assert not (tmp_path / "root" / "out" / "a.mp4").exists()
+
+
+def test_what_cannot_be_moved_is_copied(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_file_system(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    source = tmp_path / "made.mp4"
+    source.write_bytes(b"made")
+    monkeypatch.setattr(os, "rename", other_file_system)
+
+    publish_once(
+        folder,
+        a_movable(source),
+        earlier=None,
+        remember=lambda _: None,
+        check_fence=lambda: None,
+    )
+
+    assert (tmp_path / "root" / "out" / "a.mp4").read_bytes() == b"made"
+    assert source.exists()
