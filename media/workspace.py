@@ -1,4 +1,4 @@
-"""A folder for each attempt at a job: named by us, metered, and swept once its owner is dead."""
+"""A folder for each job: named by us, metered, found again by its next attempt, swept when old."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import time
 from pathlib import Path
@@ -21,28 +20,35 @@ ROOM_FACTOR = 3
 METER_EVERY_S = 1.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
-_LOCK_SUFFIX, _HALF_MADE = ".lock", ".half-made-"
-_HALF_MADE_S = 60
+_LOCK_SUFFIX = ".lock"
 
 
 class Workspace:
-    """One attempt's folder; its lock is held for as long as its owner lives."""
+    """A job's folder, locked by the attempt that works in it; what it fetched outlives it."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
 
     @classmethod
-    def create(cls, root: Path, job_id: str, attempt: int) -> Workspace:
-        """A new empty folder under `root`, writable by the jailed children of this job only."""
-        root.mkdir(parents=True, exist_ok=True, mode=0o711)
-        name = f"{_UNSAFE.sub('_', job_id)[:64]}-{attempt}-{secrets.token_hex(4)}"
-        path = root / name
+    def create(cls, root: Path, job_id: str, fence: int) -> Workspace:
+        """The job's folder, made or found again, writable by the jailed children of this job only.
+
+        Where a frozen worker still holds it, this attempt gets one of its own.
+        """
+        name = _UNSAFE.sub("_", job_id)[:64]
         try:
-            lock = _take_lock(root, name)
-            path.mkdir(mode=0o700)
+            root.mkdir(parents=True, exist_ok=True, mode=0o711)
+            path = root / name
+            lock = _locked(path)
+            if lock is None:
+                path = root / f"{name}-{fence}"
+                lock = _locked(path)
+            path.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DiskFull(f"no workspace could be made: {error.strerror}") from error
+        if lock is None:
+            raise DiskFull(f"the workspace of attempt {fence} is held by another process")
         hand_over(path)
         return cls(path, lock)
 
@@ -55,7 +61,7 @@ class Workspace:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.remove()
+        self.close()
 
     def file(self, name: str) -> Path:
         """The absolute path of a file of ours in it; a name that would lead outside is refused."""
@@ -67,6 +73,12 @@ class Workspace:
         """The jail of a child that works here, with what else it may read and its limits."""
         return Jail(workspace=self.path, reads=reads, **limits)
 
+    def close(self) -> None:
+        """Give up the lock and leave the folder to the next attempt."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
     def remove(self) -> None:
         """Delete the folder and give up the lock; a second time does nothing."""
         if self._lock < 0:
@@ -74,8 +86,7 @@ class Workspace:
         shutil.rmtree(self.path, ignore_errors=True)
         if not self.path.exists():
             _lock_file(self.path).unlink(missing_ok=True)
-        os.close(self._lock)
-        self._lock = -1
+        self.close()
 
 
 def used_bytes(folder: Path) -> int:
@@ -121,46 +132,42 @@ def metered(folder: Path, control: Control | None, max_bytes: int) -> Control:
     return check
 
 
-def sweep(root: Path) -> int:
-    """Delete what dead owners left under `root`; how many folders that were."""
+def sweep(root: Path, before_s: float) -> int:
+    """Delete the folders nobody holds and nobody has touched since; how many there were."""
     if not root.is_dir():
         return 0
-    _sweep_half_made(root)
-    return sum(_swept(lock) for lock in sorted(root.glob(f"*{_LOCK_SUFFIX}")))
+    return sum(_swept(lock_file, before_s) for lock_file in sorted(root.glob(f"*{_LOCK_SUFFIX}")))
 
 
-def _swept(lock_file: Path) -> bool:
-    try:
-        lock = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+def _swept(lock_file: Path, before_s: float) -> bool:
+    folder = lock_file.with_name(lock_file.name.removesuffix(_LOCK_SUFFIX))
+    touched = folder if folder.exists() else lock_file
+    with contextlib.suppress(OSError):
+        if touched.stat().st_mtime < before_s and (lock := _locked(folder)) is not None:
+            Workspace(folder, lock).remove()
+            return True
+    return False
+
+
+def _locked(folder: Path) -> int | None:
+    """The lock of a folder, or None where another process holds it."""
+    while True:
+        lock = os.open(_lock_file(folder), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        if _is_in_place(lock, _lock_file(folder)):
+            return lock
         os.close(lock)
-        return False
-    Workspace(lock_file.with_name(lock_file.name.removesuffix(_LOCK_SUFFIX)), lock).remove()
-    return True
 
 
-def _sweep_half_made(root: Path) -> None:
-    for path in root.glob(f"{_HALF_MADE}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _HALF_MADE_S:
-                path.unlink()
-
-
-def _take_lock(root: Path, name: str) -> int:
-    # Locked before it gets the name a sweep looks for, so no sweep can come in between.
-    half_made = root / f"{_HALF_MADE}{name}"
-    lock = os.open(half_made, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        half_made.rename(_lock_file(root / name))
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
+def _is_in_place(lock: int, path: Path) -> bool:
+    """Whether the locked file is still the one of that name: a sweep may have come in between."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(lock), path.stat())
+    return False
 
 
 def _lock_file(folder: Path) -> Path:

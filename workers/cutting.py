@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from pydantic import JsonValue
 
 from media.jail import Jail
+from media.workspace import check_room, metered, used_bytes
 from schemas.cuts import CutReport, CutRequest, MediaIndex
 from schemas.plans import Cut, Step
+from workers.fetching import MAX_JOB_BYTES
 from workers.run import Run
 from workers.world import world_of
 
@@ -25,7 +27,7 @@ def index(request: CutRequest, run: Run) -> MediaIndex:
         request,
         jail=Jail(workspace=run.workspace),
         limit_s=INDEX_LIMIT_S,
-        control=run.check,
+        control=metered(run.workspace, run.check, MAX_JOB_BYTES),
     )
     return MediaIndex.model_validate(found)
 
@@ -33,6 +35,8 @@ def index(request: CutRequest, run: Run) -> MediaIndex:
 def cut_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:
     """Carry out cut steps one after the other; each answers its CutReport."""
     cuts = [step for step in steps if isinstance(step, Cut)]
+    # A cut is about as large as what it is made of.
+    check_room(run.workspace, used_bytes(run.workspace))
     return [
         _cut(step, run, lambda done, at=at: report((at + done) / len(cuts)))  # type: ignore[misc]
         for at, step in enumerate(cuts)
@@ -47,7 +51,7 @@ def _cut(step: Cut, run: Run, report: Callable[[float], None]) -> CutReport:
         jail=Jail(workspace=run.workspace),
         limit_s=max(LEAST_LIMIT_S, REAL_TIMES * length_s),
         on_progress=_shares(report),
-        control=run.check,
+        control=metered(run.workspace, run.check, MAX_JOB_BYTES),
     )
     return CutReport.model_validate(answer)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from connectors.base import Live
 from media.decrypt import decrypt_file
+from media.workspace import check_room, metered
 from schemas.errors import (
     CuttingRoomError,
     Encrypted,
@@ -25,6 +26,9 @@ from workers import metrics
 from workers.run import Run
 
 KEY_BYTES = 16
+# Six hours of the best broadcast streams, held and cut.
+MAX_JOB_BYTES = 64 * 2**30
+USUAL_SEGMENT_BYTES = 2 * 2**20
 TRIES = 4
 FIRST_PAUSE_S = 0.3
 LONGEST_PAUSE_S = 5.0
@@ -40,6 +44,7 @@ class Fetcher:
         self._live = live
         self._run = run
         self._keys: dict[str, bytes] = {}
+        self._check = metered(run.workspace, run.check, MAX_JOB_BYTES)
         self._lock = threading.Lock()
         self._over = threading.Event()
 
@@ -116,7 +121,7 @@ class Fetcher:
         metrics.FETCHED_BYTES.labels(self._run.lease.kind).inc(count)
 
     def _control(self) -> None:
-        self._run.check()
+        self._check()
         if self._over.is_set():
             raise SourceUnavailable("another fetch of the range failed", code="segment_missing")
 
@@ -129,6 +134,7 @@ def fetch_all(
     report: Callable[[float], None],
 ) -> list[int]:
     """Every step's size, several fetched at a time; the first failure ends the others."""
+    check_room(run.workspace, estimate_bytes(steps, arrived(run.workspace)))
     with ThreadPoolExecutor(max_workers=connections, thread_name_prefix="fetch") as pool:
         futures = [pool.submit(fetcher.fetch, step) for step in steps]
         try:
@@ -148,6 +154,12 @@ def _await(futures: Sequence[Future[int]], run: Run, report: Callable[[float], N
         for future in done:
             future.result()
         report(1 - len(pending) / len(futures))
+
+
+def estimate_bytes(steps: Sequence[Fetch], sizes: Mapping[str, int]) -> int:
+    """About how much the steps will bring: as much each as what is here already."""
+    usual = sum(sizes.values()) // len(sizes) if sizes else USUAL_SEGMENT_BYTES
+    return sum(step.byte_range.length if step.byte_range else usual for step in steps)
 
 
 def fetches(steps: Iterable[Step]) -> list[Fetch]:

@@ -16,24 +16,27 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from media.workspace import sweep as sweep_workspaces
 from pipelines.registry import queues as all_queues
 from schemas.errors import StoreUnavailable
 from schemas.settings import Settings
 from store.client import Store
+from store.epg import Guides, dedup_key
 from store.inbox import Inbox
 from store.jobs import Jobs
 from store.leases import Leases
 from store.queues import Queues
 from workers import logs
 from workers.main import told_to_stop, work_folder
+from workers.runtime import epoch_ms
 from workers.slot import every
-from workers.workspace import forget_older
 
 REAP_S = 1.0
 SWEEP_S = 10.0
 INTAKE_S = 0.25
 RECOVER_S = 30.0
 JANITOR_S = 60.0
+GUIDES_S = 20.0
 KEEP_JOBS_MS = 30 * 24 * 3600 * 1000
 KEEP_WORKSPACES_S = 24 * 3600
 log = structlog.get_logger(__name__)
@@ -136,8 +139,19 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
         Chore("intake again", RECOVER_S, inbox.recover),
         Chore("forget", JANITOR_S, lambda: jobs.forget(KEEP_JOBS_MS)),
         Chore("workspaces", JANITOR_S, lambda: tidy(work_folder(settings))),
+        Chore("guides", GUIDES_S, lambda: refresh_guides(Guides(store), jobs, epoch_ms())),
         *extra,
     )
+
+
+def refresh_guides(guides: Guides, jobs: Jobs, now_ms: int) -> int:
+    """Accept a refresh of every watched guide whose time has come."""
+    count = 0
+    for command in guides.due(now_ms):
+        key = dedup_key(command.connector.id, command.stations, now_ms)
+        jobs.accept(command.model_copy(update={"dedup_key": key}))
+        count += 1
+    return count
 
 
 def sweep(queues: Queues) -> int:
@@ -147,7 +161,7 @@ def sweep(queues: Queues) -> int:
 
 def tidy(folder: Path) -> int:
     """Remove the workspaces nobody came back for."""
-    return forget_older(folder, time.time() - KEEP_WORKSPACES_S) if folder.exists() else 0
+    return sweep_workspaces(folder, time.time() - KEEP_WORKSPACES_S)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

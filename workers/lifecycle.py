@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from media.workspace import Workspace
 from schemas.errors import (
     Cancelled,
     CuttingRoomError,
@@ -29,7 +30,6 @@ from workers.phases import Phase, Work
 from workers.retries import decide, job_error
 from workers.run import Run, Signal
 from workers.runtime import Runtime
-from workers.workspace import remove, workspace
 
 PEEK_S = 0.5
 _PEEKS_A_RENEWAL = int(RENEW_MS / 1000 / PEEK_S)
@@ -81,8 +81,8 @@ def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> 
     work = runtime.works.get(lease.kind)
     if work is None:
         raise InvalidCommand(f"this worker knows no command of kind {lease.kind!r}")
-    with workspace(runtime.work_dir, lease) as folder:
-        run = Run(lease, runtime.ledger, folder, signal, runtime.clock, runtime.world)
+    with Workspace.create(runtime.work_dir, lease.job_id, lease.fence) as workspace:
+        run = Run(lease, runtime.ledger, workspace.path, signal, runtime.clock, runtime.world)
         ended = False
         try:
             result = _perform(work, run, runtime)
@@ -95,7 +95,7 @@ def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> 
             raise
         finally:
             if ended:
-                remove(folder)
+                workspace.remove()
 
 
 def _is_end(error: Exception, lease: Lease) -> bool:

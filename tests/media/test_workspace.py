@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,19 @@ from schemas.errors import DiskFull, InvalidCommand, TooLarge
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_two_attempts_have_two_folders_and_removal_leaves_nothing(tmp_path: Path) -> None:
+def test_the_next_attempt_finds_what_was_fetched(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path, "job", 1) as first:
+        first.file("seg1.ts").write_bytes(b"x")
+
+    with Workspace.create(tmp_path, "job", 2) as second:
+        found = second.file("seg1.ts").read_bytes()
+
+    assert (second.path, found) == (first.path, b"x")
+
+
+def test_a_folder_still_held_is_not_shared_and_removal_leaves_nothing(tmp_path: Path) -> None:
     first = Workspace.create(tmp_path, "job/../../x", 1)
-    second = Workspace.create(tmp_path, "job/../../x", 1)
+    second = Workspace.create(tmp_path, "job/../../x", 2)
     assert first.path != second.path
     assert first.path.parent == second.path.parent == tmp_path
 
@@ -26,6 +37,17 @@ def test_two_attempts_have_two_folders_and_removal_leaves_nothing(tmp_path: Path
     second.remove()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_was_swept_away_meanwhile_is_taken_anew(tmp_path: Path) -> None:
+    with Workspace.create(tmp_path, "job", 1):
+        (tmp_path / "job.lock").unlink()
+
+        with Workspace.create(tmp_path, "job", 2) as second:
+            third = Workspace.create(tmp_path, "job", 3)
+
+    assert third.path != second.path
+    third.remove()
 
 
 @pytest.mark.parametrize(
@@ -88,31 +110,21 @@ os._exit(9)
 """
 
 
-def test_a_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+def test_a_sweep_removes_what_nobody_came_back_for_and_nothing_else(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", OWNER, str(tmp_path)], cwd=REPOSITORY, check=False, env={}
     )
+    (tmp_path / "alone.lock").touch()
     with Workspace.create(tmp_path, "alive", 1) as alive:
         alive.file("segment.ts").write_text("still needed")
 
-        swept = sweep(tmp_path)
+        early = sweep(tmp_path, time.time() - 60)
+        swept = sweep(tmp_path, time.time() + 60)
 
-        assert swept == 1
-        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [alive.path.name]
+        assert (early, swept) == (0, 2)
+        assert {path.name for path in tmp_path.iterdir()} == {"alive", "alive.lock"}
         assert alive.file("segment.ts").read_text() == "still needed"
 
 
-def test_a_half_made_lock_is_swept_only_when_old(tmp_path: Path) -> None:
-    fresh, old = tmp_path / ".half-made-new", tmp_path / ".half-made-old"
-    fresh.touch()
-    old.touch()
-    os.utime(old, (0, 0))
-
-    sweep(tmp_path)
-
-    assert fresh.exists()
-    assert not old.exists()
-
-
 def test_a_sweep_of_nothing_does_nothing(tmp_path: Path) -> None:
-    assert sweep(tmp_path / "absent") == 0
+    assert sweep(tmp_path / "absent", time.time()) == 0
