@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -32,9 +33,10 @@ from pydantic import Field
 from schemas.base import Value, WireValue
 from schemas.connectors import Capability, Published
 from schemas.errors import DiskFull, FieldInvalid, SourceUnavailable
+from schemas.guides import GuideDocument, GuideWanted
+from schemas.localized import MIN_RATE, Validators
 from schemas.media import ByteRange
 from schemas.settings import Settings
-from schemas.times import TimeRange
 
 if TYPE_CHECKING:
     from connectors.egress import Body, Downloaded, Egress
@@ -59,6 +61,14 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 class ConfigModel(WireValue):
     """Base of every `Config`: frozen, closed, camelCase on the wire."""
+
+
+class PacedConfig(ConfigModel):
+    """Base of a `Config` whose connector may be asked to go easy on its system."""
+
+    max_bytes_per_s: int | None = Field(
+        default=None, ge=MIN_RATE, description="how fast files are localized from here, in all"
+    )
 
 
 class AuthModel(WireValue):
@@ -119,26 +129,6 @@ class Channel(WireValue):
     id: str
     name: str
     language: str | None = None
-
-
-class Programme(WireValue):
-    """An entry of a programme guide, in epoch milliseconds."""
-
-    programme_id: str
-    title: str
-    start_ms: int
-    end_ms: int
-    description: str | None = None
-
-
-class Station(WireValue):
-    """A station of a programme guide."""
-
-    station_id: str
-    name: str
-    call_sign: str | None = None
-    logo: str | None = None
-    xmltv_id: str | None = None
 
 
 class MetadataField(WireValue):
@@ -224,6 +214,44 @@ class Reads(Protocol):
         """A URL a browser can read the file from, or None where there is none."""
 
 
+class ByteStream(Protocol):
+    """Bytes as they come from a file; `partial` is False where the whole file comes instead.
+
+    `validators` says of which version they are, as far as the answer itself says so.
+    """
+
+    partial: bool
+    validators: Validators
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Some bytes, 0 at the end."""
+
+
+class Reader(Protocol):
+    """One connection to one file, used by one thread at a time."""
+
+    def open(self, offset: int, length: int | None) -> AbstractContextManager[ByteStream]:
+        """So many bytes from there, None for the whole file from its first byte.
+
+        `SourceChanged` where the file is known not to be the expected version any more.
+        """
+
+    def close(self) -> None:
+        """Give the connection up."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """Beside `reads`: long files are read as streams, over several connections at once.
+
+    A connector without it is read in ranges, by one connector a connection
+    (`connectors.ranged`).
+    """
+
+    def reader(self, file_id: str, expected: Validators, control: Control) -> Reader:
+        """A further connection to a file; `expected` is the version its `stat` told of."""
+
+
 @runtime_checkable
 class Writes(Protocol):
     """Capability `writes`: output is published here exactly once.
@@ -304,13 +332,26 @@ class Live(Protocol):
 
 @runtime_checkable
 class Epg(Protocol):
-    """Capability `epg`: a programme guide."""
+    """Capability `epg`: a programme guide, brought here as the documents its system publishes.
 
-    def stations(self, text: str, country: str | None) -> tuple[Station, ...]:
-        """Stations whose name or call sign holds the text."""
+    What stands in them is read above this package (`pipelines.xmltv`, `pipelines.schedulesdirect`):
+    a connector only fetches, bounded, and says which format it is. A system with a format of its
+    own brings a reader there, and its name in `schemas.guides.GuideDocument`.
+    """
 
-    def programmes(self, station_id: str, wanted: TimeRange) -> tuple[Programme, ...]:
-        """What the station shows in this range, by start."""
+    def guide(
+        self,
+        wanted: GuideWanted,
+        folder: Path,
+        *,
+        on_bytes: OnBytes | None = None,
+        control: Control | None = None,
+    ) -> GuideDocument:
+        """The guide's files, written into the folder.
+
+        Stations come whole, whatever is wanted; programmes at least of the wanted stations and
+        range. What `wanted.known` shows to be unchanged may be left out, its validator kept.
+        """
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -42,11 +42,13 @@ from schemas.errors import (
     CuttingRoomError,
     DiskFull,
     RateLimited,
+    SourceChanged,
     SourceNotFound,
     SourceUnavailable,
     Stalled,
     TooLarge,
 )
+from schemas.localized import Validators
 from schemas.media import ByteRange
 
 SCHEMES = frozenset({"http", "https"})
@@ -404,6 +406,42 @@ class _Wanted:
     allow_short: bool = False
 
 
+class Stream:
+    """The body of an answer, read straight from its socket; never decoded, so never larger."""
+
+    def __init__(self, reply: requests.Response, url: str, wanted: ByteRange | None) -> None:
+        if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {
+            "",
+            "identity",
+        }:
+            raise SourceUnavailable(f"{redacted(url)} answered in an encoding nobody asked for")
+        self.partial = reply.status_code == 206
+        if self.partial:
+            match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+            if wanted is None or match is None or int(match[1]) != wanted.offset:
+                raise SourceUnavailable(
+                    f"{redacted(url)} answered another range than was asked for"
+                )
+        self.validators = Validators(
+            size=_total_size(reply),
+            etag=reply.headers.get("ETag"),
+            modified_ms=modified_ms(reply.headers.get("Last-Modified")),
+        )
+        # urllib3's own readinto would copy every byte once more.
+        self._raw, self._body, self._url = reply.raw, cast("Any", reply.raw)._fp, url
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Some bytes, 0 at the end; a connection whose answer is over is kept for the next."""
+        try:
+            with _translated(self._url):
+                count = int(self._body.readinto(buffer))
+        except OSError:
+            raise SourceUnavailable(f"{redacted(self._url)}: the answer broke off") from None
+        if self._body.isclosed():
+            self._raw.release_conn()
+        return count
+
+
 class Egress:
     """The client. Safe to share between threads: each has its own kept-alive connections."""
 
@@ -472,6 +510,30 @@ class Egress:
             target.unlink(missing_ok=True)
             raise
         return done
+
+    @contextmanager
+    def stream(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        byte_range: ByteRange | None = None,
+        control: Control | None = None,
+        limits: Limits | None = None,
+    ) -> Iterator[Stream]:
+        """An answer read piece by piece into the caller's own memory, whole or from a range.
+
+        A 200 to a range is not an error here: `Stream.partial` tells.
+        """
+        budget = Budget(limits or self.limits, control=control)
+        asked = {**(headers or {}), "Accept-Encoding": "identity", **_range_headers(byte_range)}
+        with _translated(url), spending(budget):
+            reply, final = self._follow("GET", url, asked, None, MAX_REDIRECTS)
+        with closing(reply):
+            if reply.status_code in {412, 416}:
+                raise SourceChanged(f"{redacted(final)} is not what it was: {reply.status_code}")
+            _raise_for_status(reply, final)
+            yield Stream(reply, final, byte_range)
 
     def request(
         self,
@@ -674,6 +736,18 @@ def _raise_for_status(reply: requests.Response, url: str) -> None:
         raise RateLimited(f"{shown} answered 429", retry_after_s=wait_s)
     if status not in {200, 203, 206}:
         raise SourceUnavailable(f"{shown} answered {status}")
+
+
+def modified_ms(text: str | None) -> int | None:
+    """The instant a Last-Modified header names, None where it names none.
+
+    >>> modified_ms("Fri, 04 Feb 2022 06:44:06 GMT"), modified_ms("yesterday")
+    (1643957046000, None)
+    """
+    try:
+        return int(parsedate_to_datetime(text or "").timestamp() * 1000)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def retry_after_s(text: str | None, now_s: float) -> float | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -10,21 +13,25 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from connectors.base import (
     READ_BYTES,
     AuthModel,
-    ConfigModel,
     ConnectorEnv,
+    Control,
     Entry,
+    PacedConfig,
     TimedUrl,
     key_parts,
 )
-from connectors.egress import Body, Egress
+from connectors.egress import Body, Egress, Limits, Stream, modified_ms
 from schemas.connectors import Capability
+from schemas.localized import Validators
 from schemas.media import ByteRange
 
 TYPE = "http"
 IDENTITY = ("base_url",)
+# A whole file may take a day, as long as it keeps coming.
+LONG = Limits(idle_timeout_s=30, total_timeout_s=24 * 3600)
 
 
-class Config(ConfigModel):
+class Config(PacedConfig):
     """Where the files are; a fileId is a path below `base_url`."""
 
     base_url: str = Field(max_length=2048, description="http or https, without a query")
@@ -91,6 +98,7 @@ class HttpFiles:
             file_id=file_id,
             name=key_parts(file_id)[-1],
             size=first.total_size,
+            modified_ms=modified_ms(first.last_modified),
             content_type=first.content_type,
             etag=first.etag,
         )
@@ -98,6 +106,11 @@ class HttpFiles:
     def read_range(self, file_id: str, offset: int, length: int) -> bytes:
         """These bytes of the file."""
         return self._get(file_id, offset, length).data
+
+    def reader(self, file_id: str, expected: Validators, control: Control) -> HttpReader:
+        """A further connection, asking for the expected version alone."""
+        headers = {**self._auth.headers(), **_only_if(expected)}
+        return HttpReader(self._egress, self._address(file_id), headers, control)
 
     def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
         """The file's own URL, where anybody may read it."""
@@ -116,3 +129,31 @@ class HttpFiles:
         names = key_parts(path) if path else ("",)
         url = "/".join((self._config.base_url, *(quote(name, safe="") for name in names)))
         return f"{url}?{self._auth.query.get_secret_value()}" if self._auth.query else url
+
+
+class HttpReader:
+    """One file of a web server; every thread has a kept-alive connection of its own."""
+
+    def __init__(self, egress: Egress, url: str, headers: dict[str, str], control: Control) -> None:
+        self._egress, self._url, self._headers, self._control = egress, url, headers, control
+
+    @contextmanager
+    def open(self, offset: int, length: int | None) -> Iterator[Stream]:
+        """The bytes, or the whole file where the server ignores ranges or has another version."""
+        span = None if length is None else ByteRange(offset=offset, length=length)
+        with self._egress.stream(
+            self._url, headers=self._headers, byte_range=span, control=self._control, limits=LONG
+        ) as body:
+            yield body
+
+    def close(self) -> None:
+        """Nothing: the connection belongs to the thread."""
+
+
+def _only_if(expected: Validators) -> dict[str, str]:
+    """If-Range takes a strong ETag or a date (RFC 9110 13.1.5)."""
+    if expected.strong_etag:
+        return {"If-Range": expected.strong_etag}
+    if expected.etag is None and expected.modified_ms is not None:
+        return {"If-Range": formatdate(expected.modified_ms / 1000, usegmt=True)}
+    return {}

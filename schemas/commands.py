@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from schemas.base import Value
 from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import FuturePolicy, GapPolicy, Mode
+from schemas.guides import MAX_REFRESHED
+from schemas.profiles import Profile
 from schemas.times import TimeRange
 
 Priority = Literal["urgent", "normal", "background"]
@@ -66,8 +68,57 @@ class ClipFromStream(SourceCommand):
     destination: Destination
 
 
+class LocalizeFile(SourceCommand):
+    """A copy of a connector's file in the media store, under the connector's fingerprint.
+
+    With a `recipe`, what is kept is that rendition of it. `force` fetches again what is held.
+    """
+
+    queue: ClassVar[str] = "localize"
+
+    kind: Literal["localize"] = "localize"
+    file_id: str = Field(min_length=1, max_length=1024)
+    rendition_id: str | None = None
+    recipe: Profile | None = None
+    force: bool = False
+
+
+class CreateRenditions(SourceCommand):
+    """Renditions of a file: every recipe as it stood when the job was accepted.
+
+    `destination.key` is a folder; where a single file or a single ladder is made and the key ends
+    like it (.mp4, .m3u8 ...), it is the file's or the manifest's own key.
+    """
+
+    queue: ClassVar[str] = "rendition"
+
+    kind: Literal["rendition"] = "rendition"
+    file_id: str
+    recipes: tuple[Profile, ...] = Field(min_length=1, max_length=16)
+    rendition_ids: tuple[str, ...] = ()
+    destination: Destination
+
+
+class RefreshEpg(SourceCommand):
+    """A programme guide fetched anew: all its stations, and what `stations` show.
+
+    `days` is how far ahead is asked for, where the guide's system lets one ask.
+    """
+
+    queue: ClassVar[str] = "epg"
+
+    kind: Literal["epg"] = "epg"
+    stations: tuple[str, ...] = Field(default=(), max_length=MAX_REFRESHED)
+    days: int = Field(default=8, ge=1, le=14)
+
+
 # Every command there is; each has a pipeline, a worker and a queue of its own.
-COMMANDS: tuple[type[CommandBase], ...] = (ClipFromStream,)
+COMMANDS: tuple[type[CommandBase], ...] = (
+    ClipFromStream,
+    LocalizeFile,
+    RefreshEpg,
+    CreateRenditions,
+)
 
 
 def parse_command(raw: str | bytes) -> CommandBase:

@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.base import Value
 from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import CutPlan
+from schemas.guides import Repairs, Station, StationDay
 from schemas.localized import SourceFile
 from schemas.media import ByteRange
 
@@ -64,13 +65,28 @@ class WriteText(Value):
     text: str
 
 
+class ReadFile(Value):
+    """Bring a whole file of the command's connector into the workspace as `name`."""
+
+    step: Literal["read"] = "read"
+    file_id: str
+    name: str
+
+
 class RunFfmpeg(Value):
-    """Run ffmpeg with these arguments inside the workspace."""
+    """Run ffmpeg with these arguments inside the workspace; answers the end of what it said.
+
+    `encoders` and `filters` are what the machine's ffmpeg must have for it. `load` is how many
+    times the work of one ordinary run it is, for the watchdog.
+    """
 
     step: Literal["ffmpeg"] = "ffmpeg"
     argv: tuple[str, ...]
     duration_ms: int
     weight: int = 1
+    encoders: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    load: int = 1
 
 
 class Cut(Value):
@@ -81,12 +97,17 @@ class Cut(Value):
 
 
 class Probe(Value):
-    """Probe a file and hold it against what is expected."""
+    """Probe a file and hold it against what is expected; both its edges must decode.
+
+    `expect_ms` is the length of its picture, or of its sound where it has no other. `parts` are
+    joined first: a fragmented file's header and some of its segments.
+    """
 
     step: Literal["probe"] = "probe"
     name: str
     expect_ms: int | None = None
     tolerance_ms: int = 50
+    parts: tuple[str, ...] = ()
 
 
 class Publish(Value):
@@ -97,7 +118,22 @@ class Publish(Value):
     to: Destination
 
 
-Step = Annotated[Fetch | FetchFile | WriteText | RunFfmpeg | Cut | Probe | Publish, Field(discriminator="step")]
+class KeepGuide(Value):
+    """Put what was read of a guide into the cache; days that are not named stay as they were."""
+
+    step: Literal["keep_guide"] = "keep_guide"
+    stations: tuple[Station, ...]
+    days: tuple[StationDay, ...]
+    covered: tuple[str, ...]
+    repairs: Repairs = Repairs()
+    validators: dict[str, str] = {}
+    fetched_ms: int
+
+
+Step = Annotated[
+    Fetch | FetchFile | ReadFile | WriteText | RunFfmpeg | Cut | Probe | Publish | KeepGuide,
+    Field(discriminator="step"),
+]
 
 
 class Plan(Value):

@@ -74,6 +74,15 @@ class Settings(Value):
     )
     mail_from: str = "cuttingroom@localhost"
     fetch_connections: int = Field(default=6, ge=1, le=32)
+    localize_connections: int = Field(
+        default=8, ge=1, le=64, description="at most so many to one file at a time"
+    )
+    localize_max_bytes: int = Field(default=200 * 2**30, ge=1, description="of one file")
+    localized_quota_bytes: int = Field(
+        default=1024 * 2**30,
+        ge=0,
+        description="of all localized files; what was used least recently is removed past that",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_dir: str | None = None
     worker_metrics_port: int | None = None

@@ -12,14 +12,20 @@ from connectors.sealing import Sealer
 from media.process import shared
 from schemas.commands import SourceCommand, parse_command
 from schemas.errors import InvalidCommand
-from schemas.plans import Step, WriteText
+from schemas.plans import FetchFile, ReadFile, Step, WriteText
 from schemas.settings import Settings
+from store.client import Store
+from store.epg import Guides
+from store.localized import Localized
 from workers.cutting import cut_all
+from workers.encoding import probe_all, run_all
+from workers.epg import keep as keep_guides
 from workers.fetching import Fetcher, fetch_all, fetches
 from workers.phases import Handlers
 from workers.publishing import publish_all
 from workers.run import Run
 from workers.runtime import epoch_ms
+from workers.sources import fetch_file, local_copy
 from workers.world import World, world_of
 
 
@@ -44,15 +50,46 @@ def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) ->
     return fetch_all(fetches(steps), fetcher, world.settings.fetch_connections, run, report)
 
 
+def fetch_files(
+    steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
+) -> Sequence[object]:
+    """Bring whole files into the workspace, one after the other; answers what was fetched."""
+    wanted = [step for step in steps if isinstance(step, FetchFile)]
+    return tuple(
+        fetch_file(step, run, lambda done, at=at: report((at + done) / len(wanted)))  # type: ignore[misc]
+        for at, step in enumerate(wanted)
+    )
+
+
+def read_files(
+    steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
+) -> Sequence[object]:
+    """Bring whole files of the command's connector here under names of ours; answers those."""
+    command = parse_command(run.lease.command)
+    if not isinstance(command, SourceCommand):
+        raise InvalidCommand(f"{type(command).__name__} names no connector to read from")
+    wanted = [step for step in steps if isinstance(step, ReadFile)]
+    for step in wanted:
+        held = local_copy(run, command.connector, step.file_id, report)
+        (run.workspace / step.name).unlink(missing_ok=True)
+        (run.workspace / step.name).hardlink_to(held)
+    return tuple(step.name for step in wanted)
+
+
 HANDLERS: Handlers = {
     "write": write_text,
     "fetch": fetch,
+    "fetch_file": fetch_files,
+    "read": read_files,
+    "ffmpeg": run_all,
+    "probe": probe_all,
     "cut": cut_all,
     "publish": publish_all,
+    "keep_guide": keep_guides,
 }
 
 
-def build(settings: Settings) -> tuple[Handlers, World]:
+def build(settings: Settings, localized: Localized | None = None) -> tuple[Handlers, World]:
     """The handlers by step type, and their world; nothing is contacted or started yet."""
     egress = Egress(allow_cidrs=settings.allow_cidrs)
     env = ConnectorEnv(egress=egress, settings=settings, clock=epoch_ms)
@@ -63,4 +100,6 @@ def build(settings: Settings) -> tuple[Handlers, World]:
         env=env,
         media=shared(allow_unjailed=settings.allow_unjailed),
         media_store=open_media_store(settings),
+        guides=Guides(Store.from_url(settings.redis_url.get_secret_value())),
+        localized=localized,
     )

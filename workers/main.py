@@ -19,6 +19,7 @@ from schemas.settings import Settings
 from store.client import Store
 from store.jobs import RedisLedger
 from store.leases import Leases
+from store.localized import Localized
 from store.queues import Bells, Queues
 from workers import handlers, logs, metrics, registry
 from workers.patience import PatientLedger
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     registry.check_complete(works)
 
     def parts() -> Parts:
-        made, world = handlers.build(settings)
+        store = Store.from_url(settings.redis_url.get_secret_value())
+        made, world = handlers.build(settings, Localized(store))
         return Parts(works, made, world, world.media.start)
 
     slots = {name: count or given.slots for name, count in given.queue}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from connectors.publishing import artifact_of, publish_once
 from schemas.connectors import Published
@@ -10,6 +11,9 @@ from schemas.plans import Publish, Step
 from workers import metrics
 from workers.run import Run
 from workers.world import world_of
+
+# Beside what a connector keeps in an intent: the key the command asked for.
+ASKED = "asked"
 
 
 def publish_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:
@@ -38,9 +42,15 @@ def _publish(step: Publish, run: Run, report: Callable[[float], None]) -> Publis
     return publish_once(
         target,
         artifact,
-        earlier=run.lease.intent,
-        remember=run.publish_intent,
+        earlier=_earlier(run, step),
+        remember=lambda intent: run.publish_intent({**intent, ASKED: step.to.key}),
         check_fence=run.hold,
         on_bytes=on_bytes,
         control=run.check,
     )
+
+
+def _earlier(run: Run, step: Publish) -> dict[str, Any] | None:
+    """What an earlier attempt began of this very file; a job may publish several."""
+    intent = run.lease.intent
+    return intent if intent and intent.get(ASKED, step.to.key) == step.to.key else None

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from connectors.base import ConnectorEnv, Live, Writes
+from connectors.base import ConnectorEnv, Epg, Live, Reads, Writes
 from connectors.registry import Registry
 from connectors.sealing import Sealer
 from media.process import ForkServer
 from schemas.connectors import Capability, ConnectorRef, Destination
 from schemas.settings import Settings
+from store.epg import Guides
+from store.localized import Localized
 from workers.run import Run
 
 
 @dataclass(frozen=True)
 class World:
-    """Put together once by a composition root; safe to share between threads."""
+    """Put together once by a composition root; safe to share between threads.
+
+    `localized` is the index of localized files, None in a process without Redis.
+    """
 
     settings: Settings
     registry: Registry
@@ -24,10 +29,20 @@ class World:
     env: ConnectorEnv
     media: ForkServer
     media_store: Writes
+    guides: Guides
+    localized: Localized | None = None
 
     def live(self, ref: ConnectorRef) -> Live:
         """The connector as a source of channels, or `Unsupported`."""
         return cast("Live", self._open(ref, "live"))
+
+    def reads(self, ref: ConnectorRef) -> Reads:
+        """The connector as a source of files, or `Unsupported`."""
+        return cast("Reads", self._open(ref, "reads"))
+
+    def epg(self, ref: ConnectorRef) -> Epg:
+        """The connector as a source of programme guides, or `Unsupported`."""
+        return cast("Epg", self._open(ref, "epg"))
 
     def writes(self, to: Destination) -> Writes:
         """Where output goes: a connector, or the media store where none is named."""
