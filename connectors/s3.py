@@ -1,7 +1,8 @@
 """The `s3` connector: a bucket at Amazon or at any endpoint that speaks its protocol.
 
-boto3 is known here alone, and its connections pass the same judge as everybody's. An upload is
-invisible until it is completed, and is completed on the condition that its key is free.
+boto3 is known here and in `_s3_client` alone, and its connections pass the same judge as
+everybody's. An upload is invisible until it is completed, and is completed on the condition that
+its key is free.
 """
 
 from __future__ import annotations
@@ -16,17 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import quote, urlsplit
 
-import boto3
-import botocore.config
-from botocore import UNSIGNED
-from botocore.awsrequest import (
-    AWSHTTPConnection,
-    AWSHTTPConnectionPool,
-    AWSHTTPSConnection,
-    AWSHTTPSConnectionPool,
-)
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.httpsession import URLLib3Session
 from pydantic import Field, SecretStr, field_validator
 
 from connectors.base import (
@@ -47,7 +38,7 @@ from connectors.base import (
     key_parts,
     paged,
 )
-from connectors.egress import Budget, Judge, Limits, held_to, judged_pools, ours_within, spending
+from connectors.egress import Budget, Judge, Limits, ours_within, spending
 from schemas.connectors import Capability, Published
 from schemas.errors import (
     AccessDenied,
@@ -74,10 +65,6 @@ HASH_FIELD = "cuttingroom-sha256"
 # While it joins parts a server may be silent for long, or send a blank now and then.
 LIMITS = Limits(idle_timeout_s=90, header_timeout_s=120, total_timeout_s=3600, min_rate=0)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
-_BASES: dict[str, tuple[type[Any], type[Any]]] = {
-    "http": (AWSHTTPConnectionPool, AWSHTTPConnection),
-    "https": (AWSHTTPSConnectionPool, AWSHTTPSConnection),
-}
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "InvalidRange", "416"})
 _TAKEN = frozenset({"412", "PreconditionFailed"})
 _NO_CONDITIONS = frozenset({"501", "NotImplemented"})
@@ -309,7 +296,17 @@ class Bucket:
     @property
     def _client(self) -> S3Client:
         if self._made is None:
-            self._made = _new_client(self._config, self._auth, self._judge, self._own_chain)
+            # boto3 takes longer to import than a short clip to cut, and most jobs touch no bucket.
+            from connectors._s3_client import new_client
+
+            self._made = new_client(
+                self._judge,
+                LIMITS,
+                endpoint=self._config.endpoint,
+                region=self._config.region,
+                keys=_keys(self._auth),
+                signed=self._own_chain or self._auth.access_key_id is not None,
+            )
         return self._made
 
     def _below(self, path: str) -> str:
@@ -524,47 +521,12 @@ class Bucket:
 _PROBED: dict[tuple[str, str], bool] = {}
 
 
-class _JudgedSession(URLLib3Session):
-    """boto3's HTTP client with the judge in its connections and without any proxy."""
-
-    def __init__(self, judge: Judge) -> None:
-        super().__init__(timeout=60, max_pool_connections=4)
-        manager: Any = self._manager  # type: ignore[attr-defined]
-        manager.pool_classes_by_scheme = judged_pools(judge, _BASES)
-
-    def send(self, request: Any) -> Any:
-        # Waiting for "100 Continue" would read from the socket past the meter.
-        request.headers.pop("Expect", None)
-        try:
-            with held_to(LIMITS):
-                return super().send(request)
-        except BotoCoreError as error:
-            # Ours is wrapped as a failure of the client, which would be tried again.
-            raise ours_within(error) or error from None
-
-
-def _new_client(config: Config, auth: Auth, judge: Judge, own_chain: bool) -> S3Client:
-    signed = own_chain or auth.access_key_id is not None
-    custom: Any = {"addressing_style": "path"} if config.endpoint else {}
-    client: S3Client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=config.endpoint,
-        region_name=config.region or "us-east-1",
-        aws_access_key_id=auth.access_key_id,
-        aws_secret_access_key=_shown(auth.secret_access_key),
-        aws_session_token=_shown(auth.session_token),
-        config=botocore.config.Config(
-            signature_version="s3v4" if signed else UNSIGNED,
-            s3=custom,
-            proxies={},
-            retries={"mode": "standard", "total_max_attempts": 3},
-            # Many endpoints do not know Amazon's newer checksums; we compare ETags and hashes.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    client._endpoint.http_session = _JudgedSession(judge)  # type: ignore[attr-defined]
-    return client
+def _keys(auth: Auth) -> dict[str, str | None]:
+    return {
+        "aws_access_key_id": auth.access_key_id,
+        "aws_secret_access_key": _shown(auth.secret_access_key),
+        "aws_session_token": _shown(auth.session_token),
+    }
 
 
 def _shown(secret: SecretStr | None) -> str | None:
