@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +13,8 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from cli import moment
-from cli.show import progress_bar, show_result, shown
+from cli.inprocess import carried_out, failure
+from cli.show import show_result
 from connectors.addresses import AddressPolicy
 from connectors.local import Folder
 from connectors.sealing import new_key
@@ -25,15 +23,14 @@ from schemas.base import Value
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import FuturePolicy, GapPolicy, Mode
-from schemas.errors import Cancelled, CuttingRoomError, InvalidCommand, PermanentError
+from schemas.errors import Cancelled, InvalidCommand
 from schemas.file_id import ClipFileId
-from schemas.jobs import FINAL, MAX_ATTEMPTS, Job
+from schemas.jobs import MAX_ATTEMPTS, Job
 from schemas.media import MediaPlaylist
 from schemas.settings import Settings
 from schemas.times import TimeRange
 from workers import handlers
 from workers.clip import WORK, read_playlist
-from workers.lifecycle import run_job
 from workers.local_ledger import LocalLedger
 from workers.runtime import Runtime, epoch_ms
 from workers.world import World
@@ -54,17 +51,13 @@ class Asked(Value):
     force: bool = False
 
 
-class ClipFailed(PermanentError):
-    """The job failed; the message is the job's own."""
-
-
 def run(asked: Asked, settings: Settings, err: Console, out: Console, *, as_json: bool) -> None:
     """Make the clip and say what was delivered; raises what kept it from that."""
     job = make(asked, settings, err)
     if job.state == "cancelled":
         raise Cancelled("stopped; nothing was written")
     if job.state != "succeeded" or job.result is None:
-        raise _failure(job)
+        raise failure(job, "the clip")
     if as_json:
         out.print_json(data=job.result)
     else:
@@ -91,7 +84,7 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
             work_dir=Path(work),
             owner="cli",
         )
-        return _carried_out(command, runtime, err, attempts)
+        return carried_out(command, runtime, err, attempts)
 
 
 def _check_output(asked: Asked) -> None:
@@ -163,45 +156,3 @@ def _window_start_ms(ref: ConnectorRef, world: World) -> int:
     if top.held is None:
         raise InvalidCommand("the playlist lists no media yet, so it has no window to count from")
     return top.held.start_ms
-
-
-def _carried_out(command: ClipFromStream, runtime: Runtime, err: Console, attempts: int) -> Job:
-    with progress_bar(err) as bar:
-        task = bar.add_task("starting", total=1.0, eta="")
-        runtime.ledger = ledger = LocalLedger(lambda job: shown(bar, task, job), allowance=attempts)
-        with _interruptible(ledger) as watched:
-            return _followed(command, ledger, runtime, watched)
-
-
-def _followed(
-    command: ClipFromStream, ledger: LocalLedger, runtime: Runtime, watched: list[str]
-) -> Job:
-    job_id = ledger.submit(command).id
-    watched.append(job_id)
-    while ledger.job(job_id).state not in FINAL:
-        threading.Event().wait(min(ledger.due_in_ms(job_id), 200) / 1000)
-        run_job(QUEUE, runtime)
-    return ledger.job(job_id)
-
-
-@contextmanager
-def _interruptible(ledger: LocalLedger) -> Iterator[list[str]]:
-    """Ctrl-C cancels the job instead of tearing it."""
-    watched: list[str] = []
-
-    def on_signal(*_: object) -> None:
-        for job_id in watched:
-            ledger.cancel(job_id)
-
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield watched
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _failure(job: Job) -> CuttingRoomError:
-    if job.error is None:
-        return ClipFailed("the clip failed without saying why")
-    return ClipFailed(job.error.message, code=job.error.code)

@@ -71,6 +71,30 @@ def clip(
 
 
 @app.command()
+def render(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A media file.")],
+    recipe: Annotated[
+        list[str],
+        typer.Option("--recipe", "-r", help="A built-in recipe or a JSON file; repeatable."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file or manifest, or a folder for several.")
+    ],
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make renditions of a file, here and now, without any server."""
+    from cli import render as rendering
+    from workers import logs
+
+    asked = rendering.Asked(
+        source=source.absolute(), recipe=tuple(recipe), output=output.absolute(), force=force
+    )
+    logs.set_up("error")
+    rendering.run(asked, _settings(), err(), out(), as_json=as_json)
+
+
+@app.command()
 def up(
     data: Data = Path("data"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,

@@ -47,6 +47,32 @@ def show_result(result: dict[str, object], place: str, out: Console) -> None:
         out.print(f"  gap: {gap}", markup=False)
 
 
+def show_renditions(result: dict[str, object], place: str, out: Console) -> None:
+    """What was made of each recipe, for people."""
+    size_mb = int(str(result["bytes"])) / 1e6
+    out.print(f"[bold]{place}[/bold]  {size_mb:.1f} MB in {result['files']} file(s)")
+    for made in _listed(result, "renditions"):
+        if isinstance(made, dict):
+            out.print(f"  {_rendition_line(made)}", markup=False)
+            for note in _listed(made, "notes"):
+                out.print(f"    note: {note}", markup=False)
+    for note in _listed(result, "notes"):
+        out.print(f"  note: {note}", markup=False)
+
+
+def _rendition_line(made: dict[str, object]) -> str:
+    video, sounds = made.get("video"), _listed(made, "audio")
+    parts = [f"{made['name']}: {_seconds(made['durationMs'])}"]
+    if isinstance(video, dict):
+        copied = " copied" if video["copied"] else ""
+        parts.append(f"{video['codec']} {video['width']}x{video['height']}{copied}")
+    for sound in sounds:
+        if isinstance(sound, dict):
+            copied = " copied" if sound["copied"] else ""
+            parts.append(f"{sound['codec']} {sound['channels']} ch{copied}")
+    return ", ".join(parts)
+
+
 def _part(result: dict[str, object], name: str) -> dict[str, object]:
     part = result[name]
     return part if isinstance(part, dict) else {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import ffmpeg
 from pydantic import Field
 
 from schemas.base import Value
-from schemas.profiles import AudioRecipe, Profile, VideoRecipe
+from schemas.profiles import AudioRecipe, Container, Profile, VideoRecipe
+from schemas.renditions import Loudness
 
 PROTOCOLS = "file,pipe"
 MAX_PIXELS = 8192 * 4320
@@ -17,8 +18,19 @@ MAX_STREAMS = 64
 _VIDEO_ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 _AUDIO_ENCODERS = {"aac": "aac", "opus": "libopus"}
 _MUXERS = {"mp4": "mp4", "webm": "webm", "mkv": "matroska"}
+_PRESETS: dict[str, dict[str, str | int]] = {
+    "h264": {"fast": "veryfast", "balanced": "faster", "slow": "slow"},
+    "hevc": {"fast": "superfast", "balanced": "veryfast", "slow": "slow"},
+    "av1": {"fast": 11, "balanced": 9, "slow": 5},
+    "vp9": {"fast": 8, "balanced": 5, "slow": 2},
+}
+_DEFAULT_CRF = {"h264": 21, "hevc": 24, "av1": 32, "vp9": 33}
 # 1000 ticks a second, the muxer's default, rounds edits by up to 0.3 ms.
 _MOVIE_TIMESCALE = 90000
+_SAMPLE_RATE_HZ = 48000
+# The first pass needs a goal as well, though it only measures.
+_LOUDNESS_RANGE_LU = 7.0
+_MOST_RANGE_LU = 50.0
 
 
 class LocalInput(Value):
@@ -30,6 +42,74 @@ class LocalInput(Value):
     length_ms: int | None = Field(default=None, gt=0)
 
 
+class Grid(Value):
+    """Where keyframes stand: every so many frames, or by time where frames come irregularly."""
+
+    frames: int = Field(ge=1)
+    every: Fraction | None = None
+
+
+class Base(Value):
+    """What several pictures share before they are scaled."""
+
+    deinterlace: bool = False
+    tone_map: bool = False
+    fps: Fraction | None = None
+    burn_in: Literal["text", "bitmap"] | None = None
+
+
+class Picture(Value):
+    """One picture to make: scaled, then cropped or padded, then encoded; or copied.
+
+    `beneath` is the picture it is scaled from instead of the source.
+    """
+
+    recipe: VideoRecipe
+    copied: bool = False
+    base: Base = Base()
+    scaled: tuple[int, int] | None = None
+    cropped: tuple[int, int] | None = None
+    padded: tuple[int, int] | None = None
+    pixel_format: Literal["yuv420p", "yuv420p10le"] = "yuv420p"
+    grid: Grid | None = None
+    beneath: int | None = None
+
+
+class Sound(Value):
+    """One sound to make of a stream of the source, or to copy."""
+
+    stream: int
+    recipe: AudioRecipe
+    copied: bool = False
+    channels: int = 2
+    loudness: Loudness | None = None
+
+
+class Output(Value):
+    """What is written: a file, or a ladder's segments; pictures and sounds by their number."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$")
+    form: Literal["file", "hls", "dash"] = "file"
+    container: Container = "mp4"
+    pictures: tuple[int, ...] = ()
+    sounds: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+    segment_us: int = 0
+
+
+class Encoding(Value):
+    """Everything one ffmpeg run makes of one decode of its source."""
+
+    source: LocalInput
+    video: int | None = None
+    keep_rotation: bool = False
+    subtitles: int | None = None
+    cube: str | None = None
+    pictures: tuple[Picture, ...] = ()
+    sounds: tuple[Sound, ...] = ()
+    outputs: tuple[Output, ...]
+
+
 def encode(source: LocalInput, output: str, recipe: Profile) -> tuple[str, ...]:
     """The arguments that encode a local file, trimmed, into one file by a recipe."""
     opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
@@ -38,11 +118,370 @@ def encode(source: LocalInput, output: str, recipe: Profile) -> tuple[str, ...]:
     return tuple(str(argument) for argument in made.get_args())
 
 
+def ladder(wanted: Encoding) -> tuple[str, ...]:
+    """The arguments of one run that decodes once and makes every output."""
+    opened = ffmpeg.input(f"file:{wanted.source.path}", **_opening(wanted))
+    feeds = _Feeds(wanted, opened)
+    made = [
+        _together(group, wanted, feeds) if len(group) > 1 else _alone(group[0], wanted, feeds)
+        for group in _groups(wanted)
+    ]
+    merged = made[0] if len(made) == 1 else ffmpeg.merge_outputs(*made)
+    return tuple(str(argument) for argument in merged.get_args())
+
+
+def loudness_pass(source: LocalInput, stream: int, recipe: AudioRecipe) -> tuple[str, ...]:
+    """The arguments of the first pass of EBU R128: it decodes, measures, and says so as JSON."""
+    opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
+    heard = opened[str(stream)].filter("loudnorm", **_goal(recipe), print_format="json")
+    measured = ffmpeg.output(heard, "-", f="null", loglevel="info")
+    return tuple(str(argument) for argument in measured.get_args())
+
+
+def sidecar(source: LocalInput, stream: int, output: str) -> tuple[str, ...]:
+    """The arguments that write a text track as WebVTT."""
+    opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
+    made = ffmpeg.output(opened[str(stream)], f"file:{output}", f="webvtt", **{"c:s": "webvtt"})
+    return tuple(str(argument) for argument in made.get_args())
+
+
 def encoders(recipe: Profile) -> tuple[str, ...]:
     """The names of the encoders a recipe needs."""
     video = () if recipe.video is None else (_VIDEO_ENCODERS[recipe.video.codec],)
     audio = () if recipe.audio is None else (_AUDIO_ENCODERS[recipe.audio.codec],)
     return (*video, *audio)
+
+
+def encoders_of(wanted: Encoding) -> tuple[str, ...]:
+    """The names of the encoders a run needs."""
+    video = (_VIDEO_ENCODERS[p.recipe.codec] for p in wanted.pictures if not p.copied)
+    audio = (_AUDIO_ENCODERS[s.recipe.codec] for s in wanted.sounds if not s.copied)
+    return tuple(dict.fromkeys((*video, *audio)))
+
+
+def filters_of(wanted: Encoding) -> tuple[str, ...]:
+    """The names of the filters a run needs that a small build may lack."""
+    bases = [p.base for p in wanted.pictures if not p.copied]
+    needed = {
+        "bwdif": any(base.deinterlace for base in bases),
+        "lut3d": any(base.tone_map for base in bases),
+        "subtitles": any(base.burn_in == "text" for base in bases),
+        "overlay": any(base.burn_in == "bitmap" for base in bases),
+        "loudnorm": any(s.loudness for s in wanted.sounds if not s.copied),
+    }
+    return tuple(name for name, is_needed in needed.items() if is_needed)
+
+
+class _Feeds:
+    """Filtered streams, each handed out as often as it was asked for beforehand."""
+
+    def __init__(self, wanted: Encoding, opened: Any) -> None:
+        self._wanted = wanted
+        self._opened = opened
+        self._sources = self._split_source()
+        self._bases: dict[Base, list[Any]] = {}
+        self._ready: dict[int, list[Any]] = {}
+        self._sounds: dict[int, list[Any]] = {}
+
+    def picture(self, number: int) -> Any:
+        """The stream of a picture for one more output."""
+        picture = self._wanted.pictures[number]
+        if picture.copied:
+            return self._opened[str(self._wanted.video)]
+        return self._shaped(number)
+
+    def sound(self, number: int, uses: int) -> Any:
+        """The stream of a sound for one of so many encoders."""
+        sound = self._wanted.sounds[number]
+        if sound.copied or sound.loudness is None:
+            return self._opened[str(sound.stream)]
+        if number not in self._sounds:
+            levelled = _levelled(self._opened[str(sound.stream)], sound)
+            self._sounds[number] = _copies(levelled, uses, "asplit")
+        return self._sounds[number].pop()
+
+    def _shaped(self, number: int) -> Any:
+        if number not in self._ready:
+            self._ready[number] = _copies(self._made(number), self._uses(number), "split")
+        return self._ready[number].pop()
+
+    def _made(self, number: int) -> Any:
+        picture = self._wanted.pictures[number]
+        beneath = picture.beneath
+        stream = self._base(picture.base) if beneath is None else self._shaped(beneath)
+        return _formed(stream, picture)
+
+    def _uses(self, number: int) -> int:
+        outputs = sum(output.pictures.count(number) for output in self._wanted.outputs)
+        return outputs + sum(p.beneath == number for p in self._wanted.pictures if not p.copied)
+
+    def _base(self, base: Base) -> Any:
+        if base not in self._bases:
+            uses = [p for p in self._from_source() if p.base == base]
+            prepared = _prepared(self._sources.pop(), base, self._wanted, self._opened)
+            self._bases[base] = _copies(prepared, len(uses), "split")
+        return self._bases[base].pop()
+
+    def _split_source(self) -> list[Any]:
+        bases = {picture.base for picture in self._from_source()}
+        if not bases:
+            return []
+        return _copies(self._opened[str(self._wanted.video)], len(bases), "split")
+
+    def _from_source(self) -> list[Picture]:
+        return [p for p in self._wanted.pictures if not p.copied and p.beneath is None]
+
+
+def _copies(stream: Any, uses: int, splitter: str) -> list[Any]:
+    if uses <= 1:
+        return [stream]
+    split = stream.filter_multi_output(splitter, uses)
+    return [split.stream(number) for number in reversed(range(uses))]
+
+
+def _prepared(stream: Any, base: Base, wanted: Encoding, opened: Any) -> Any:
+    if base.deinterlace:
+        stream = stream.filter("bwdif", mode="send_frame", parity="auto", deint="all")
+    if base.burn_in == "bitmap":
+        stream = stream.overlay(opened[str(wanted.subtitles)])
+    if base.burn_in == "text":
+        # The child works in the job's folder, so a bare name of ours is enough and needs no escape.
+        name = wanted.source.path.rpartition("/")[2]
+        stream = stream.filter("subtitles", filename=name, stream_index=0)
+    if base.fps is not None:
+        stream = stream.filter("fps", fps=_ratio(base.fps))
+    if base.tone_map:
+        stream = _tone_mapped(stream, wanted.cube or "")
+    return stream
+
+
+def _tone_mapped(stream: Any, cube: str) -> Any:
+    looked_up = stream.filter("format", "gbrp16le").filter("lut3d", file=cube, interp="tetrahedral")
+    back = looked_up.filter("scale", out_color_matrix="bt709", out_range="tv")
+    named = back.filter("format", "yuv420p10le")
+    return named.filter(
+        "setparams", color_primaries="bt709", color_trc="bt709", colorspace="bt709", range="tv"
+    )
+
+
+def _formed(stream: Any, picture: Picture) -> Any:
+    if picture.scaled is not None:
+        stream = stream.filter("scale", *picture.scaled)
+    if picture.cropped is not None:
+        stream = stream.filter("crop", *picture.cropped)
+    if picture.padded is not None:
+        stream = stream.filter("pad", *picture.padded, "(ow-iw)/2", "(oh-ih)/2")
+    return stream.filter("setsar", 1).filter("format", picture.pixel_format)
+
+
+def _levelled(stream: Any, sound: Sound) -> Any:
+    found = sound.loudness
+    if found is None:
+        return stream
+    goal = _goal(sound.recipe)
+    goal["LRA"] = min(_MOST_RANGE_LU, max(_LOUDNESS_RANGE_LU, found.range_lu))
+    levelled = stream.filter(
+        "loudnorm",
+        **goal,
+        measured_I=found.integrated_lufs,
+        measured_LRA=found.range_lu,
+        measured_TP=found.true_peak_dbtp,
+        measured_thresh=found.threshold_lufs,
+        offset=found.offset_lu,
+        linear="true",
+    )
+    return levelled.filter("aresample", _SAMPLE_RATE_HZ)
+
+
+def _goal(recipe: AudioRecipe) -> dict[str, Any]:
+    return {
+        "I": recipe.loudness_lufs,
+        "TP": recipe.true_peak_dbtp,
+        "LRA": _LOUDNESS_RANGE_LU,
+    }
+
+
+def _groups(wanted: Encoding) -> list[list[Output]]:
+    """Outputs whose sound is one encoder's work go together; everything else stands alone."""
+    groups: dict[object, list[Output]] = {}
+    for number, output in enumerate(wanted.outputs):
+        shared = output.form == "file" and any(not wanted.sounds[s].copied for s in output.sounds)
+        groups.setdefault(output.sounds if shared else number, []).append(output)
+    return list(groups.values())
+
+
+def _alone(output: Output, wanted: Encoding, feeds: _Feeds) -> Any:
+    options: dict[str, Any] = {}
+    streams = _mapped([output], wanted, feeds, options)
+    match output.form:
+        case "file":
+            options |= _file_options(output.container)
+            target = f"file:{output.name}"
+        case "hls":
+            options |= _hls_options(output)
+            target = _hls_playlist(output)
+        case "dash":
+            options |= _dash_options(output)
+            target = output.name
+    return ffmpeg.output(*streams, target, **options)
+
+
+def _together(outputs: list[Output], wanted: Encoding, feeds: _Feeds) -> Any:
+    options: dict[str, Any] = {"f": "tee", "flags": "+global_header"}
+    streams = _mapped(outputs, wanted, feeds, options)
+    slaves, at = [], 0
+    for output in outputs:
+        chosen = [f"v:{at + n}" for n in range(len(output.pictures))]
+        at += len(output.pictures)
+        chosen += [f"a:{n}" for n in range(len(output.sounds))]
+        slaves.append(_slave(output, chosen))
+    return ffmpeg.output(*streams, "|".join(slaves), **options)
+
+
+def _slave(output: Output, chosen: list[str]) -> str:
+    options = {"select": f"\\'{','.join(chosen)}\\'", **_file_options(output.container)}
+    return f"[{':'.join(f'{k}={v}' for k, v in options.items())}]file:{output.name}"
+
+
+def _mapped(
+    outputs: list[Output], wanted: Encoding, feeds: _Feeds, options: dict[str, Any]
+) -> list[Any]:
+    """The streams of some outputs, pictures first; their options are added by stream number."""
+    streams = []
+    numbers = [(number, output.container) for output in outputs for number in output.pictures]
+    for at, (number, container) in enumerate(numbers):
+        streams.append(feeds.picture(number))
+        options |= _picture_options(wanted.pictures[number], at, container)
+    for at, number in enumerate(outputs[0].sounds):
+        uses = sum(number in group[0].sounds for group in _groups(wanted))
+        streams.append(feeds.sound(number, uses))
+        options |= _sound_options(wanted.sounds[number], at)
+    if any(not wanted.pictures[number].copied for number, _ in numbers):
+        # Frames keep their own times: nothing is doubled or dropped to please a container.
+        options["fps_mode"] = "passthrough"
+    return streams
+
+
+def _picture_options(picture: Picture, at: int, container: Container) -> dict[str, Any]:
+    tag = {f"tag:v:{at}": "hvc1"} if _is_hvc1(picture.recipe.codec, container) else {}
+    if picture.copied:
+        return {f"c:v:{at}": "copy"} | tag
+    recipe, codec = picture.recipe, picture.recipe.codec
+    options: dict[str, Any] = {f"c:v:{at}": _VIDEO_ENCODERS[codec]}
+    options |= {f"{k}:v:{at}": v for k, v in _rate_options(recipe).items()}
+    options |= {f"{k}:v:{at}": v for k, v in _speed_options(recipe).items()}
+    if picture.grid is not None:
+        grid = _grid_options(codec, picture.grid)
+        options |= {f"{k}:v:{at}": v for k, v in grid.items()}
+    return options | tag
+
+
+def _is_hvc1(codec: str, container: Container) -> bool:
+    # Safari plays HEVC in MP4 only under this tag.
+    return codec == "hevc" and container == "mp4"
+
+
+def _rate_options(recipe: VideoRecipe) -> dict[str, Any]:
+    rate = recipe.bitrate
+    if rate is None:
+        crf = _DEFAULT_CRF[recipe.codec] if recipe.crf is None else recipe.crf
+        return {"crf": crf} | ({"b": 0} if recipe.codec == "vp9" else {})
+    if recipe.codec == "av1":
+        # SVT-AV1 takes a ceiling only together with a crf.
+        return {"b": rate}
+    return {"b": rate, "maxrate": rate, "bufsize": 2 * rate}
+
+
+def _speed_options(recipe: VideoRecipe) -> dict[str, Any]:
+    preset = _PRESETS[recipe.codec][recipe.speed]
+    if recipe.codec != "vp9":
+        return {"preset": preset}
+    deadline = "realtime" if recipe.speed == "fast" else "good"
+    return {"deadline": deadline, "cpu-used": preset, "row-mt": 1}
+
+
+def _grid_options(codec: str, grid: Grid) -> dict[str, Any]:
+    least = 1 if grid.every is not None else grid.frames
+    options: dict[str, Any] = {"g": grid.frames}
+    match codec:
+        case "h264":
+            options |= {"keyint_min": least, "sc_threshold": 0}
+        case "hevc":
+            options["x265-params"] = (
+                f"keyint={grid.frames}:min-keyint={least}:scenecut=0:open-gop=0:log-level=error"
+            )
+        case "av1":
+            options["svtav1-params"] = "scd=0"
+        case "vp9":
+            options["keyint_min"] = least
+    if grid.every is not None:
+        options["force_key_frames"] = f"expr:gte(t,n_forced*{_ratio(grid.every)})"
+        options |= {"forced-idr": 1} if codec in {"h264", "hevc"} else {}
+    return options
+
+
+def _sound_options(sound: Sound, at: int) -> dict[str, Any]:
+    if sound.copied:
+        return {f"c:a:{at}": "copy"}
+    return {
+        f"c:a:{at}": _AUDIO_ENCODERS[sound.recipe.codec],
+        f"b:a:{at}": sound.recipe.bitrate,
+        f"ac:a:{at}": sound.channels,
+        f"ar:a:{at}": _SAMPLE_RATE_HZ,
+    }
+
+
+def _file_options(container: Container) -> dict[str, Any]:
+    options: dict[str, Any] = {"f": _MUXERS[container]}
+    if container == "mp4":
+        options |= {"movflags": "+faststart", "movie_timescale": _MOVIE_TIMESCALE}
+    return options
+
+
+def _hls_playlist(output: Output) -> str:
+    # Named bare: what stands before the name would be written into the playlists too.
+    return f"{output.name}-%v.m3u8"
+
+
+def _hls_options(output: Output) -> dict[str, Any]:
+    return {
+        "f": "hls",
+        "hls_time": _precise(output.segment_us),
+        "hls_playlist_type": "vod",
+        "hls_flags": "independent_segments",
+        "hls_segment_type": "fmp4",
+        "hls_fmp4_init_filename": f"{output.name}-%v-init.mp4",
+        "hls_segment_filename": f"{output.name}-%v-%05d.m4s",
+        "var_stream_map": _stream_map(output),
+    }
+
+
+def _stream_map(output: Output) -> str:
+    group = ",agroup:sound" if output.pictures and output.sounds else ""
+    names = iter(output.labels)
+    videos = [f"v:{n}{group},name:{next(names)}" for n in range(len(output.pictures))]
+    audios = [f"a:{n}{group},name:{next(names)}" for n in range(len(output.sounds))]
+    return " ".join((*videos, *audios))
+
+
+def _dash_options(output: Output) -> dict[str, Any]:
+    stem = output.name.rpartition(".")[0]
+    sets = [kind for kind, held in (("v", output.pictures), ("a", output.sounds)) if held]
+    return {
+        "f": "dash",
+        "seg_duration": _precise(output.segment_us),
+        "use_template": 1,
+        "use_timeline": 1,
+        "init_seg_name": f"{stem}-$RepresentationID$-init.mp4",
+        "media_seg_name": f"{stem}-$RepresentationID$-$Number%05d$.m4s",
+        "adaptation_sets": " ".join(f"id={n},streams={kind}" for n, kind in enumerate(sets)),
+    }
+
+
+def _opening(wanted: Encoding) -> dict[str, Any]:
+    options = _input_options(wanted.source)
+    # A flag without a value: the picture is not turned while it is decoded.
+    return options | ({"noautorotate": None} if wanted.keep_rotation else {})
 
 
 def _input_options(source: LocalInput) -> dict[str, Any]:
@@ -76,9 +515,7 @@ def _scaled(video: Any, recipe: VideoRecipe) -> Any:
 
 
 def _output_options(recipe: Profile) -> dict[str, Any]:
-    options: dict[str, Any] = {"f": _MUXERS[recipe.container]}
-    if recipe.container == "mp4":
-        options |= {"movflags": "+faststart", "movie_timescale": _MOVIE_TIMESCALE}
+    options = _file_options(recipe.container)
     if recipe.video is not None:
         options |= _video_options(recipe.video, recipe.container)
     if recipe.audio is not None:
@@ -86,7 +523,7 @@ def _output_options(recipe: Profile) -> dict[str, Any]:
     return options
 
 
-def _video_options(recipe: VideoRecipe, container: str) -> dict[str, Any]:
+def _video_options(recipe: VideoRecipe, container: Container) -> dict[str, Any]:
     options: dict[str, Any] = {"c:v": _VIDEO_ENCODERS[recipe.codec], "pix_fmt": "yuv420p"}
     if recipe.bitrate is not None:
         options |= {"b:v": recipe.bitrate, "maxrate": recipe.bitrate, "bufsize": 2 * recipe.bitrate}
@@ -96,8 +533,7 @@ def _video_options(recipe: VideoRecipe, container: str) -> dict[str, Any]:
         options["r"] = _ratio(recipe.fps)
     if recipe.gop is not None:
         options |= {"g": recipe.gop, "keyint_min": recipe.gop, "sc_threshold": 0}
-    if recipe.codec == "hevc" and container == "mp4":
-        # Safari plays HEVC in MP4 only under this tag.
+    if _is_hvc1(recipe.codec, container):
         options["tag:v"] = "hvc1"
     return options
 
@@ -112,6 +548,10 @@ def _audio_options(recipe: AudioRecipe) -> dict[str, Any]:
 
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"
+
+
+def _precise(microseconds: int) -> str:
+    return f"{microseconds // 1_000_000}.{microseconds % 1_000_000:06d}"
 
 
 def _ratio(rate: Fraction) -> str:
