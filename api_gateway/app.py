@@ -17,15 +17,37 @@ from api_gateway.deps import Gateway
 from api_gateway.edge import Edge, instance
 from api_gateway.problems import Problem
 from api_gateway.routes.api_keys import api_keys
+from api_gateway.routes.audit import audit
+from api_gateway.routes.auth import auth
 from api_gateway.routes.clips import clips
 from api_gateway.routes.connectors import connectors
 from api_gateway.routes.docs import docs
 from api_gateway.routes.events import events
 from api_gateway.routes.jobs import jobs
+from api_gateway.routes.localize import localize
+from api_gateway.routes.renditions import renditions
+from api_gateway.routes.mfa import mfa
 from api_gateway.routes.service import service
+from api_gateway.routes.tenants import tenants
+from api_gateway.routes.users import users
 from schemas.errors import CuttingRoomError
 
-ROUTERS = (connectors, clips, jobs, events, api_keys, service, docs)
+ROUTERS = (
+    connectors,
+    localize,
+    clips,
+    renditions,
+    jobs,
+    events,
+    auth,
+    mfa,
+    api_keys,
+    tenants,
+    users,
+    audit,
+    service,
+    docs,
+)
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -59,11 +59,22 @@ class Connectors:
         return _connector(self._row(tenant_id, connector_id))
 
     def page(
-        self, tenant_id: str, after: str | None, limit: int, *, types: frozenset[str] | None = None
+        self,
+        tenant_id: str,
+        after: str | None,
+        limit: int,
+        *,
+        types: frozenset[str] | None = None,
+        deleted: frozenset[str] = frozenset(),
     ) -> tuple[Connector, ...]:
-        """Up to `limit` connectors in the order they were made, after an id."""
+        """Up to `limit` connectors in the order they were made, after an id.
+
+        Deleted ones too, where their fingerprint is among `deleted`.
+        """
+        there = ConnectorRow.deleted_ms.is_(None)
         query = select(ConnectorRow).where(
-            ConnectorRow.tenant_id == tenant_id, ConnectorRow.deleted_ms.is_(None)
+            ConnectorRow.tenant_id == tenant_id,
+            or_(there, ConnectorRow.fingerprint.in_(deleted)) if deleted else there,
         )
         if after is not None:
             query = query.where(ConnectorRow.id > after)
@@ -123,4 +134,5 @@ def _connector(row: ConnectorRow) -> Connector:
         version=row.version,
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
+        deleted_ms=row.deleted_ms,
     )

@@ -183,9 +183,9 @@ def folder(tenant_id: str, fingerprint: str, digest: str) -> str:
     return f"localized/{tenant_id}/{fingerprint}/{digest}"
 
 
-def dedup_key(connector_id: str, file_id: str, rendition_id: str | None, generation: int) -> str:
-    """The name under which localizing a file is one job; forcing it begins a new generation."""
-    return f"localize\n{connector_id}\n{file_id}\n{rendition_id or ''}\n{generation}"
+def dedup_key(connector_id: str, file_id: str, rendition_id: str | None) -> str:
+    """The name under which localizing a file is one job, but for how often it is forced."""
+    return f"localize\n{connector_id}\n{file_id}\n{rendition_id or ''}"
 
 
 def workspace_name(name: str) -> str:

@@ -65,6 +65,7 @@ class Connector(Value):
     version: int = 1
     created_ms: int
     updated_ms: int
+    deleted_ms: int | None = None
 
     @property
     def ref(self) -> ConnectorRef:

@@ -36,6 +36,7 @@ class FileOrigin:
     ranges: bool = True
     sized: bool = True
     most_connections: int = 1000
+    refuse_all: int = 0
     faults: list[Fault] = field(default_factory=list)
     on_piece: Any = None  # called with (path, first byte of the piece)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -91,6 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         data = origin.files.get(path)
         fault = None if probing else origin.taken()
+        if origin.refuse_all:
+            return self._plain(origin.refuse_all, {})
         if refused:
             return self._plain(503, {"Retry-After": "0"})
         if data is None:

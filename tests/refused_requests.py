@@ -356,4 +356,46 @@ PLACES = (
     ),
     Refused("a path over 8 KiB", "GET", "/v1/jobs/" + "a%20" * 3000, 400, "malformed"),
 )
-REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES
+_LOCALIZE = f"/v1/connectors/{C}/files/{{file}}/localize"
+LOCALIZING = (
+    Refused(
+        "localizing what is neither a clip nor a channel",
+        "POST",
+        _LOCALIZE.replace("{file}", "a%2Fb.mp4"),
+        422,
+        "file_id_invalid",
+        b"{}",
+    ),
+    Refused(
+        "localizing a path that leads elsewhere",
+        "POST",
+        "/v1/connectors/{files}/files/..%2F..%2Fetc%2Fpasswd/localize",
+        422,
+        "file_id_invalid",
+        b"{}",
+    ),
+    Refused(
+        "localizing with a field there is not",
+        "POST",
+        _LOCALIZE.replace("{file}", _GOOD),
+        422,
+        "invalid",
+        b'{"fast":true}',
+    ),
+    Refused(
+        "localizing with a word for a truth",
+        "POST",
+        _LOCALIZE.replace("{file}", _GOOD),
+        422,
+        "invalid",
+        b'{"force":"perhaps"}',
+    ),
+    Refused(
+        "a localization nobody asked for",
+        "GET",
+        "/v1/connectors/{files}/files/never.mp4/localize",
+        404,
+        "not_found",
+    ),
+)
+REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING

@@ -133,7 +133,7 @@ async def get_clip(
     """The newest job of this fileId."""
     connector = await known_connector(deps, caller.tenant_id, connector_id)
     clip = file_ids.parse(file_id_of(file_id, query_file_id))
-    job = await in_thread(_newest, deps, caller.tenant_id, connector.id, clip)
+    job = await in_thread(newest_clip, deps, caller.tenant_id, connector.id, clip)
     return conditional(request, job_json(job))
 
 
@@ -184,7 +184,8 @@ def clip_command(
     )
 
 
-def _newest(deps: Gateway, tenant_id: str, connector_id: str, clip: ClipFileId) -> Job:
+def newest_clip(deps: Gateway, tenant_id: str, connector_id: str, clip: ClipFileId) -> Job:
+    """The living or newest job of a clip, or NotFound."""
     name = dedup_key(connector_id, clip.channel_id, clip.clip_id)
     making = job_making(deps.store, tenant_id, name)
     if making is not None:

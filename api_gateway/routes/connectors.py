@@ -27,6 +27,7 @@ from schemas.errors import CuttingRoomError
 from schemas.jobs import State
 from schemas.times import rfc3339
 from store.listing import JobFilter
+from store.localized import Localized
 
 connectors: APIRouter = router("connectors")
 _KIND = "connectors"
@@ -64,6 +65,7 @@ class ConnectorView(WireValue):
     localized: bool
     created_at: str
     updated_at: str
+    deleted_at: str | None = None
     links: dict[str, str]
 
 
@@ -158,6 +160,10 @@ async def list_connectors(
     caller: Caller,
     type: Annotated[str | None, Query(max_length=60)] = None,  # noqa: A002
     capability: Annotated[Capability | None, Query()] = None,
+    with_localized: Annotated[
+        bool,
+        Query(alias="withLocalized", description="deleted ones too whose files are held here"),
+    ] = False,
     limit: Limit = DEFAULT,
     cursor: Cursor = None,
 ) -> Response:
@@ -166,11 +172,15 @@ async def list_connectors(
     types = _types(deps, type, capability)
 
     def read() -> bytes:
+        holding = Localized(deps.store).sources(caller.tenant_id)
+        deleted = holding if with_localized else frozenset[str]()
         with deps.catalog.read() as tx:
-            found = tx.connectors.page(caller.tenant_id, after, limit + 1, types=types)
+            found = tx.connectors.page(
+                caller.tenant_id, after, limit + 1, types=types, deleted=deleted
+            )
         shown = found[:limit]
         more = paging.cursor(_KIND, shown[-1].id) if len(found) > limit else None
-        items = [_view(deps, one).model_dump(mode="json") for one in shown]
+        items = [_shown(deps, one, holding).model_dump(mode="json") for one in shown]
         return json.dumps(page(items, more)).encode()
 
     return Response(await in_thread(read), media_type="application/json")
@@ -188,7 +198,8 @@ async def get_connector(
 ) -> Response:
     """As it is now, under its ETag."""
     found = await in_thread(_read, deps, caller.tenant_id, connector_id)
-    body = _view(deps, found).model_dump_json(by_alias=True).encode()
+    view = await in_thread(_view, deps, found)
+    body = view.model_dump_json(by_alias=True).encode()
     return conditional(request, body, etag.of_version(found.version))
 
 
@@ -214,7 +225,8 @@ async def update_connector(
 
     changed = await in_thread(change)
     deps.connectors.drop(caller.tenant_id, connector_id)
-    return answer(_view(deps, changed), ETag=etag.of_version(changed.version)).response
+    view = await in_thread(_view, deps, changed)
+    return answer(view, ETag=etag.of_version(changed.version)).response
 
 
 @connectors.delete(
@@ -389,6 +401,11 @@ def _types(deps: Gateway, kind: str | None, capability: Capability | None) -> fr
 
 
 def _view(deps: Gateway, held: Connector) -> ConnectorView:
+    return _shown(deps, held, Localized(deps.store).sources(held.tenant_id))
+
+
+def _shown(deps: Gateway, held: Connector, holding: frozenset[str]) -> ConnectorView:
+    """The connector as a client sees it; `holding` are the fingerprints with content here."""
     kind = deps.registry.get(held.type)
     return ConnectorView(
         id=held.id,
@@ -397,9 +414,10 @@ def _view(deps: Gateway, held: Connector) -> ConnectorView:
         config=held.config,
         auth=masked(kind.auth, _opened(deps, held)),
         capabilities=tuple(sorted(kind.capabilities)),
-        localized=False,
+        localized=held.fingerprint in holding,
         created_at=rfc3339(held.created_ms),
         updated_at=rfc3339(held.updated_ms),
+        deleted_at=None if held.deleted_ms is None else rfc3339(held.deleted_ms),
         links={"self": f"/v1/connectors/{held.id}"},
     )
 

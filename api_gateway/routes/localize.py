@@ -1,0 +1,248 @@
+"""Localizing: a copy of a connector's file in the media store, asked for and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, NamedTuple
+
+import anyio.to_thread
+from fastapi import APIRouter, Body
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway.answers import conditional
+from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.jobviews import JobView, job_json
+from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
+from api_gateway.problems import Problem
+from api_gateway.rawpath import file_id as file_id_of
+from api_gateway.routes.clips import ClipBody, check_range, clip_command, newest_clip
+from api_gateway.routes.connectors import known_connector
+from api_gateway.routing import operation, router
+from connectors.base import Live, Reads, key_parts
+from pipelines.localize import dedup_key, file_digest
+from schemas import file_id as file_ids
+from schemas.accounts import Principal
+from schemas.base import WireValue
+from schemas.commands import CommandBase, LocalizeFile
+from schemas.connectors import Connector
+from schemas.errors import AccessDenied, NotFound, RetryableError, Unsupported
+from schemas.file_id import ClipFileId
+from schemas.jobs import FINAL, Job
+from schemas.ledger import Accepted
+from store.listing import JobFilter
+from store.localized import Localized, Place
+from store.lookup import job_making
+
+localize: APIRouter = router("connectors")
+_LOOKED_THROUGH = 200
+_ASK_TIMEOUT_S = 10.0
+_MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
+
+
+class LocalizeBody(WireValue):
+    """How to localize: as it is at its source, fetched anew where forced."""
+
+    rendition_id: str | None = Field(default=None, min_length=1, max_length=200)
+    force: bool = False
+
+
+class _Asked(NamedTuple):
+    """A request as every step here needs it."""
+
+    caller: Principal
+    connector: Connector
+    file_id: str
+    wanted: LocalizeBody
+    idempotency_key: str | None
+
+    @property
+    def name(self) -> str:
+        """What is one and the same job, but for how often it was asked for anew."""
+        return dedup_key(self.connector.id, self.file_id, self.wanted.rendition_id)
+
+
+_DEFAULT = LocalizeBody()
+
+
+@localize.post(
+    "/v1/connectors/{id}/files/{fileId}/localize",
+    operation_id="localizeFile",
+    summary="Keep a copy of a file in the media store",
+    status_code=202,
+    response_model=JobView,
+    **operation("jobs", 400, 404, 409, 413, 415, 422, 501, 502, example={"force": False}),
+)
+async def localize_file(
+    request: Request,
+    deps: Deps,
+    caller: Caller,
+    connector_id: Id,
+    file_id: FileId,
+    query_file_id: FileIdQuery = None,
+    body: Annotated[LocalizeBody | None, Body()] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """202 and a new job; 200 and the same job where it runs, or its copy is held."""
+    requested = file_id_of(file_id, query_file_id)
+    connector = await known_connector(deps, caller.tenant_id, connector_id)
+    wanted = body or _DEFAULT
+    clip = _clip_of(deps, connector, requested)
+    asked = _Asked(caller, connector, requested, wanted, idempotency_key)
+    if clip is not None:
+        accepted = await in_thread(_accept_clip, deps, asked, clip)
+    else:
+        known = await in_thread(_known, deps, asked)
+        accepted = known or await _accept_new(deps, asked)
+    return Response(
+        job_json(accepted.job),
+        status_code=202 if accepted.created else 200,
+        media_type="application/json",
+        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
+    )
+
+
+@localize.get(
+    "/v1/connectors/{id}/files/{fileId}/localize",
+    operation_id="getLocalization",
+    summary="The job that localizes or localized a file",
+    response_model=JobView,
+    **operation("read", 404, 422),
+)
+async def get_localization(
+    request: Request,
+    deps: Deps,
+    caller: Caller,
+    connector_id: Id,
+    file_id: FileId,
+    query_file_id: FileIdQuery = None,
+    _: IfNoneMatch = None,
+) -> Response:
+    """The job that holds the file, else the newest that was to; of a clip, the clip's own."""
+    requested = file_id_of(file_id, query_file_id)
+    connector = await known_connector(deps, caller.tenant_id, connector_id)
+    clip = _clip_of(deps, connector, requested)
+    if clip is not None:
+        job = await in_thread(newest_clip, deps, caller.tenant_id, connector.id, clip)
+    else:
+        asked = _Asked(caller, connector, requested, _DEFAULT, None)
+        job = await in_thread(_newest, deps, asked)
+    return conditional(request, job_json(job))
+
+
+def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | None:
+    """The clip a fileId means on a connector of channels; None where it is a file or channel."""
+    capabilities = deps.registry.capabilities(connector.type)
+    if "live" in capabilities and "/" in file_id:
+        return file_ids.parse(file_id)
+    if not capabilities & {"live", "reads"}:
+        raise Unsupported(f"{connector.type} connectors hold no files")
+    key_parts(file_id)
+    return None
+
+
+def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId) -> Accepted:
+    """A clip is localized by being made: it is one job with the clip of this fileId."""
+    wanted = ClipBody()
+    check_range(deps.settings, clip, wanted, deps.clock())
+    command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted)
+    return _kept(deps, asked, command)
+
+
+def _known(deps: Gateway, asked: _Asked) -> Accepted | None:
+    """The job at work on the file, or the one whose copy of it will do."""
+    _, job = _current(deps, asked)
+    if job is not None and job.state not in FINAL:
+        return Accepted(job, created=False)
+    held = None if asked.wanted.force else _holding(deps, asked)
+    return None if held is None else Accepted(held, created=False)
+
+
+async def _accept_new(deps: Gateway, asked: _Asked) -> Accepted:
+    """A new job, once the source has been seen to have the file."""
+    try:
+        async with asyncio.timeout(_ASK_TIMEOUT_S):
+            await anyio.to_thread.run_sync(
+                lambda: _look(deps, asked), abandon_on_cancel=True, limiter=deps.probes
+            )
+    except TimeoutError:
+        told = f"the source did not answer within {_ASK_TIMEOUT_S:.0f} s"
+        raise Problem(502, told, code="upstream") from None
+    except (RetryableError, AccessDenied) as error:
+        raise Problem(502, error.message, code="upstream") from None
+    return await in_thread(_accept, deps, asked)
+
+
+def _look(deps: Gateway, asked: _Asked) -> None:
+    opened = deps.registry.open(asked.connector.ref, deps.sealer, deps.env)
+    if isinstance(opened, Reads):
+        opened.stat(asked.file_id)
+    elif isinstance(opened, Live):
+        opened.fetch(opened.playlist_url(asked.file_id), max_bytes=_MAX_PLAYLIST_BYTES)
+
+
+def _accept(deps: Gateway, asked: _Asked) -> Accepted:
+    generation, job = _current(deps, asked)
+    if job is not None and job.state in FINAL:
+        # What it made is gone, or is to be made anew.
+        generation = Localized(deps.store).generation(asked.name, after=generation)
+    return _kept(deps, asked, _command(asked, generation))
+
+
+def _kept(deps: Gateway, asked: _Asked, command: CommandBase) -> Accepted:
+    words = f"{asked.name}\n{asked.wanted.model_dump_json()}"
+    return deps.jobs.accept(command, idempotency_key=asked.idempotency_key, body_hash=words)
+
+
+def _command(asked: _Asked, generation: int) -> LocalizeFile:
+    words = asked.wanted.model_dump(mode="json", by_alias=True)
+    return LocalizeFile(
+        tenant_id=asked.caller.tenant_id,
+        requested_by=asked.caller.subject,
+        request={"fileId": asked.file_id, **words},
+        dedup_key=f"{asked.name}\n{generation}",
+        connector=asked.connector.ref,
+        file_id=asked.file_id,
+        rendition_id=asked.wanted.rendition_id,
+        force=asked.wanted.force,
+    )
+
+
+def _current(deps: Gateway, asked: _Asked) -> tuple[int, Job | None]:
+    """How often the file was asked for anew, and the job that is about it now."""
+    generation = Localized(deps.store).generation(asked.name)
+    tenant_id = asked.connector.tenant_id
+    job_id = job_making(deps.store, tenant_id, f"{asked.name}\n{generation}")
+    return generation, None if job_id is None else _job(deps, tenant_id, job_id)
+
+
+def _newest(deps: Gateway, asked: _Asked) -> Job:
+    _, job = _current(deps, asked)
+    if job is not None and job.state not in FINAL:
+        return job
+    return _holding(deps, asked) or job or _newest_ended(deps, asked.connector, asked.file_id)
+
+
+def _newest_ended(deps: Gateway, connector: Connector, file_id: str) -> Job:
+    """A failed or cancelled job has given its name up: look through the newest ones."""
+    wanted = JobFilter(kind="localize", connector_id=connector.id)
+    for job in deps.jobs.list(connector.tenant_id, wanted, limit=_LOOKED_THROUGH).items:
+        if job.request.get("fileId") == file_id:
+            return job
+    raise NotFound("nobody has asked for this file")
+
+
+def _holding(deps: Gateway, asked: _Asked) -> Job | None:
+    """The job that brought what is held of a file, also for an equal connector deleted since."""
+    connector, digest = asked.connector, file_digest(asked.file_id, asked.wanted.rendition_id)
+    place = Place(connector.tenant_id, connector.fingerprint, digest)
+    record = Localized(deps.store).get(place)
+    return None if record is None else _job(deps, connector.tenant_id, record.job_id)
+
+
+def _job(deps: Gateway, tenant_id: str, job_id: str) -> Job | None:
+    try:
+        return deps.jobs.get(tenant_id, job_id)
+    except NotFound:
+        return None
