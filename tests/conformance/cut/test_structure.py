@@ -69,6 +69,7 @@ CLIPS: dict[str, tuple[Callable[[], HlsAsset], dict[str, Any]]] = {
     "gap skipped": (HOLE, {"gaps": "skip"}),
     "copied outward": (_one(OPEN), {"mode": "copy"}),
     "whole re-encoded": (_one(OPEN), {"mode": "encode"}),
+    "timecode": (_one(replace(PLAIN, timecode="10:00:00:00")), {}),
     "tagged": (_one(PLAIN), {"tags": {"title": "A goal", "cuttingroom": "1"}}),
 }
 
@@ -329,13 +330,14 @@ def test_offsets_are_short_where_the_file_is(movie: Movie) -> None:
 def test_chunks_are_short_and_lie_side_by_side(movie: Movie) -> None:
     """A player reads forward: at any place in the file the tracks stand at about one time."""
     placed: list[tuple[int, float, float, int]] = []
-    for number, track in enumerate(movie.tracks):
+    streaming = [movie.pictures, *movie.sounds]
+    for number, track in enumerate(streaming):
         scale = track.media[0]
         for at, first, count in track.chunks:
             begin, end = (track.starts[n] / scale for n in (first, first + count))
             placed.append((at, begin, end, number))
 
-    reached = [0.0] * len(movie.tracks)
+    reached = [0.0] * len(streaming)
     for _, begin, end, number in sorted(placed):
         assert end - begin <= 1.0
         reached[number] = end
