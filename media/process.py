@@ -53,6 +53,7 @@ _STDOUT_CAP = 4 * 1024 * 1024
 _STDERR_TAIL = 16 * 1024
 _LINE_CAP = 32 * 1024 * 1024
 _ERROR_CHARS = 600
+_NOTE_CHARS = 6000
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _NOT_MOVING = frozenset({"bitrate", "speed", "fps", "elapsed", "progress", "dup_frames"})
 
@@ -512,7 +513,7 @@ class _Child:
 
     def _finished(self) -> Finished:
         if self._said.error is not None:
-            raise self._said.error
+            raise _with_traceback(self._said.error, bytes(self._stderr))
         if self._exit is None:
             raise Stalled("the fork server was ended by the system in the middle of the work")
         status, cpu_ms, peak_kib = self._exit
@@ -527,6 +528,14 @@ class _Child:
             cpu_ms=cpu_ms,
             peak_kib=peak_kib,
         )
+
+
+def _with_traceback(error: CuttingRoomError, stderr: bytes) -> CuttingRoomError:
+    """An internal error with what the child printed as a note: the operator's log shows it."""
+    if type(error) is CuttingRoomError:
+        text = _URL.sub("<url>", stderr.decode("utf-8", "replace"))
+        error.add_note("in the child:\n" + text[-_NOTE_CHARS:])
+    return error
 
 
 def _ended_by(number: int, stderr: str) -> CuttingRoomError:

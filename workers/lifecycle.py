@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from media.workspace import Workspace
 from schemas.errors import (
     Cancelled,
-    CuttingRoomError,
     InvalidCommand,
     LeaseLost,
     NotYetAvailable,
@@ -27,7 +26,7 @@ from schemas.ledger import RENEW_MS, Lease, Ledger
 from workers import metrics
 from workers.executor import execute
 from workers.phases import Phase, Work
-from workers.retries import decide, job_error
+from workers.retries import decide, is_unexpected, job_error
 from workers.run import Run, Signal
 from workers.runtime import Runtime
 
@@ -225,7 +224,7 @@ def _record(error: Exception, lease: Lease, runtime: Runtime, stage: Stage | Non
 
 def _record_failure(error: Exception, lease: Lease, runtime: Runtime, stage: Stage | None) -> None:
     told = job_error(error, stage)
-    if not isinstance(error, CuttingRoomError):
+    if is_unexpected(error):
         log.error("unexpected error", exc_info=error)
     decision = decide(error, lease.attempt, lease.allowance, runtime.jitter())
     if decision.action == "fail":

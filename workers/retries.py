@@ -25,12 +25,17 @@ def decide(error: Exception, attempt: int, allowance: int, jitter: float) -> Dec
     `jitter` is a random number 0..1. An error we know nothing of is tried twice: it is a fault of
     ours, or of the machine.
     """
-    if isinstance(error, CuttingRoomError) and not error.retryable:
+    if not is_unexpected(error) and not getattr(error, "retryable", False):
         return Decision("fail")
     known = isinstance(error, RetryableError)
     if attempt >= (allowance if known else min(allowance, UNEXPECTED_ATTEMPTS)):
         return Decision("fail")
     return Decision("again", _delay_ms(error, attempt, jitter))
+
+
+def is_unexpected(error: Exception) -> bool:
+    """Whether an error is a fault of ours: not one we know the meaning of."""
+    return not isinstance(error, CuttingRoomError) or type(error) is CuttingRoomError
 
 
 def _delay_ms(error: Exception, attempt: int, jitter: float) -> int:
@@ -42,7 +47,7 @@ def _delay_ms(error: Exception, attempt: int, jitter: float) -> int:
 
 def job_error(error: Exception, stage: Stage | None) -> JobError:
     """What a client reads of an error; of an unexpected one only that it happened."""
-    if isinstance(error, CuttingRoomError):
+    if isinstance(error, CuttingRoomError) and not is_unexpected(error):
         return JobError(
             code=error.error_code, message=error.message, retryable=error.retryable, stage=stage
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,9 @@ def test_an_unforeseen_exception_is_an_internal_error_without_its_words(
 
     assert caught.value.error_code == "internal"
     assert "s3cret" not in caught.value.message
+    (note,) = caught.value.__notes__
+    assert re.search(r'children\.py", line \d+, in fail', note)
+    assert len(note) < 7000
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas.commands import ClipFromStream
 from schemas.errors import (
     AccessDenied,
+    CuttingRoomError,
     NotYetAvailable,
     SourceUnavailable,
     StoreUnavailable,
@@ -156,6 +159,19 @@ def test_an_unexpected_error_tells_a_client_nothing_of_its_inside(tmp_path: Path
     assert stage.job.error is not None
     assert stage.job.error.code == "internal"
     assert "s3cret" not in stage.job.error.message
+
+
+def test_a_fault_in_a_child_is_in_the_log_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = CuttingRoomError("IndexError in the child")
+    fault.add_note('in the child:\nFile "spans.py", line 7')
+    stage = Stage(tmp_path, gather=raises(fault))
+
+    run_job("clip", stage.runtime)
+
+    said = capsys.readouterr()
+    assert 'File "spans.py", line 7' in said.out + said.err
 
 
 def test_media_far_away_gives_the_lease_back(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_known_error_keeps_its_code_and_an_unknown_one_its_secrets() -> None:
     assert "s3cret" not in unknown.message
 
 
+def test_a_fault_of_ours_in_a_child_is_as_unexpected_as_one_here() -> None:
+    fault = CuttingRoomError("IndexError in the child")
+
+    assert decide(fault, 1, 5, 0.0).action == "again"
+    assert decide(fault, 2, 5, 0.0).action == "fail"
+    assert "IndexError" not in job_error(fault, "cutting").message
+
+
 def test_a_base_error_is_not_retried() -> None:
     assert isinstance(LeaseLost("x"), CuttingRoomError)
     assert decide(LeaseLost("x"), 1, 5, 0).action == "fail"
