@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser.chromium import INSTALL, Chromium, found
+from tests.browser import chromium, firefox
+from tests.browser.chromium import Chromium
+from tests.browser.firefox import Firefox
 from tests.e2e.kit import clip
 from tests.hls_builder import boxes
 from tests.marks import decoded
@@ -30,11 +32,7 @@ from tests.media_builder import (
 from tests.oracle import FrameSeen, inspect, layout
 from tests.origin import Fault, Origin
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(found() is None, reason=INSTALL),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PLAYER = Path(__file__).with_name("player.js")
 NTSC = Fraction(30000, 1001)
@@ -43,9 +41,10 @@ OPEN = replace(PLAIN, gop=24, open_gop=True)
 PYRAMID = replace(OPEN, bframes=3, b_pyramid=True, refs=4)
 RANGE = (1330, 3510)
 BLACK_LUMA = 40
-# A note of the browser's about a join that is not a whole sound frame long; it plays on.
-JOIN_NOTE = "Failed to reconcile encoded audio times with decoded output."
+# Chromium's guess of the sound's delay, which quick seeks disturb; a true hole has its own message.
+GUESS_NOTE = "Failed to reconcile encoded audio times with decoded output."
 Numbers = list[int | None]
+Browser = Chromium | Firefox
 
 
 def _as_is(numbers: Sequence[int]) -> Numbers:
@@ -61,7 +60,6 @@ class Case:
     asked: dict[str, Any] = field(default_factory=dict)
     shown: Callable[[Sequence[int]], Numbers] = _as_is
     audible: bool = True
-    joined: bool = False  # sound of two places joined, which no common frame grid fits
 
 
 def _one(spec: StreamSpec, **options: Any) -> Callable[[], HlsAsset]:
@@ -96,7 +94,7 @@ CASES = {
     "across a PTS jump": Case(
         _one(PLAIN, discontinuities=(Discontinuity(at_segment=1, pts_jump_90k=-450_000),))
     ),
-    "across two encodes": Case(_two_encodes, (1330, 4510), joined=True),
+    "across two encodes": Case(_two_encodes, (1330, 4510)),
     "gap in black": Case(
         WITH_HOLE, asked={"gaps": "black"}, shown=lambda ns: [None if _in_gap(n) else n for n in ns]
     ),
@@ -107,8 +105,8 @@ CASES = {
         WITH_HOLE,
         asked={"gaps": "skip"},
         shown=lambda ns: [n for n in ns if not _in_gap(n)],
-        joined=True,
     ),
+    "wide pixels": Case(_one(replace(PLAIN, extra="sar=16/11"))),
     "fMP4 source": Case(_one(PLAIN, container="fmp4")),
     "fMP4 source, open GOP": Case(_one(PYRAMID, container="fmp4")),
     "several languages": Case(
@@ -118,9 +116,11 @@ CASES = {
     "no sound": Case(_one(replace(PLAIN, audio=())), audible=False),
     "AC-3 sound": Case(_one(replace(PLAIN, audio=(AudioSpec(codec="ac3"),))), audible=False),
     "wrap of the clock": Case(_one(replace(PLAIN, start_pts_90k=(1 << 33) - 270_000))),
+    "timecode track": Case(_one(replace(PLAIN, timecode="10:00:00:00"))),
     "whole re-encoded": Case(_one(PYRAMID), asked={"mode": "encode"}),
     "copied outward": Case(_one(PLAIN), (1000, 3000), asked={"mode": "copy"}),
     "HEVC": Case(_one(replace(PLAIN, codec="hevc"))),
+    "HEVC, on keyframes": Case(_one(replace(PLAIN, codec="hevc")), (1000, 3000)),
     "HEVC, open GOP": Case(
         _one(replace(PLAIN, codec="hevc", gop=24, open_gop=True, bframes=3, b_pyramid=True))
     ),
@@ -133,20 +133,27 @@ def server() -> Iterator[Origin]:
         yield origin
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    with Chromium(found() or "", tmp_path_factory.mktemp("profile")) as chromium:
-        yield chromium
+@pytest.fixture(scope="module", params=["chromium", "firefox"])
+def browser(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
+    profile = tmp_path_factory.mktemp("profile")
+    module, kind = (chromium, Chromium) if request.param == "chromium" else (firefox, Firefox)
+    program = module.found()
+    if program is None:
+        pytest.skip(module.INSTALL)
+    with kind(program, profile) as running:
+        yield running
 
 
 @pytest.fixture
-def page(browser: Chromium, server: Origin) -> Chromium:
-    """The browser on an empty page that knows how to play."""
-    server.put("page.html", b"<!doctype html><title>player</title><body></body>")
+def page(browser: Browser, server: Origin) -> Browser:
+    """The browser on a page that knows how to play."""
+    text = f"<!doctype html><title>player</title><body><script>{PLAYER.read_text()}</script>"
+    server.put("page.html", text.encode())
     server.mend("page.html")
     server.fault("page.html", Fault.content_type("text/html"))
     browser.open(server.url_of("page.html"))
-    browser.run(PLAYER.read_text())
     return browser
 
 
@@ -160,6 +167,13 @@ def _made(case: Case, path: Path) -> list[FrameSeen]:
     seen = inspect(path)
     assert seen.numbers == case.shown(asset.numbers_between(start, end))
     return list(seen.frames)
+
+
+def _shape(case: Case) -> tuple[int, int]:
+    """How large a picture is shown, with the shape of its pixels."""
+    spec = case.asset().streams[0].spec
+    width, height = spec.size
+    return (round(width * 16 / 11) if "sar" in spec.extra else width), height
 
 
 def _number(look: dict[str, Any]) -> int | None:
@@ -191,10 +205,18 @@ def _mime(path: Path) -> str:
     data = path.read_bytes()
     if (at := data.find(b"avcC")) >= 0:
         return f'video/mp4; codecs="avc1.{data[at + 5 : at + 8].hex()}"'
-    return 'video/mp4; codecs="hvc1.1.6.L93.B0"'
+    at = data.find(b"hvcC") + 4
+    return f'video/mp4; codecs="hvc1.1.6.L{data[at + 12]}.{data[at + 6]:X}"'
 
 
-def _complaints(page: Chromium, *, joined: bool) -> list[str]:
+def _sets_of_each_kind(path: Path) -> int:
+    """How many video parameter sets an HEVC track's configuration holds."""
+    data = path.read_bytes()
+    at = data.find(b"hvcC") + 4 + 24
+    return int.from_bytes(data[at : at + 2], "big")
+
+
+def _complaints(page: Browser) -> list[str]:
     """What the browser's own media log holds against the clip."""
     found: list[str] = []
     for event in page.events:
@@ -203,20 +225,23 @@ def _complaints(page: Chromium, *, joined: bool) -> list[str]:
         if event["method"] == "Media.playerMessagesLogged":
             logged = event["params"]["messages"]
             found += [m["message"] for m in logged if m["level"] in {"error", "warning"}]
-    return [text for text in found if not (joined and text == JOIN_NOTE)]
+    return [text for text in found if text != GUESS_NOTE]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_clip_plays_and_every_seek_shows_its_frame(
-    name: str, page: Chromium, server: Origin, tmp_path: Path
+    name: str, page: Browser, server: Origin, tmp_path: Path
 ) -> None:
-    case, path = CASES[name], tmp_path / "clip.mp4"
+    case, path, gecko = CASES[name], tmp_path / "clip.mp4", isinstance(page, Firefox)
     frames = _made(case, path)
     kind = _mime(path)
     can = page.run(f"document.createElement('video').canPlayType({json.dumps(kind)})")
     if "hvc1" in kind and not can:
         pytest.skip(f"{page.version} does not play {kind}")
-    url = server.put("clip.mp4", path.read_bytes())
+    if "hvc1" in kind and gecko and _sets_of_each_kind(path) > 1:
+        pytest.skip("Firefox keeps only the first parameter sets of an HEVC track")
+    # A name of its own: Firefox would go on with what it holds of a clip of the same address.
+    url = server.put(f"{tmp_path.name}.mp4", path.read_bytes())
 
     loaded = page.run(f"load({json.dumps(url)})")
     places = _places(frames, loaded["duration"])
@@ -225,18 +250,23 @@ def test_a_clip_plays_and_every_seek_shows_its_frame(
     after = page.run("state()")
 
     assert can == "probably"
-    assert loaded["duration"] == pytest.approx(float(layout(path).duration_s), abs=0.001)
-    assert after["seekable"] == [[0, loaded["duration"]]]
+    # Firefox counts to the end of the last sound frame, edit list or not.
+    length = pytest.approx(float(layout(path).duration_s), abs=0.03 if gecko else 0.001)
+    assert (loaded["width"], loaded["height"]) == _shape(case)
+    assert loaded["duration"] == length
+    assert after["seekable"] == [[0, pytest.approx(loaded["duration"], abs=0.03)]]
     assert after["buffered"] == [[0, pytest.approx(loaded["duration"], abs=0.03)]]
     for (place, frame), seen in zip(places, sought, strict=True):
         assert _number(seen) == frame.number, f"at {place:.4f} s"
-        assert seen["mediaTime"] == pytest.approx(float(frame.time or 0), abs=0.0005)
+        # Firefox answers the place asked for where it should name the frame's own time.
+        own = place if gecko else float(frame.time or 0)
+        assert seen["mediaTime"] == pytest.approx(own, abs=0.0005)
     _check_played([_number(look) for look in played], [frame.number for frame in frames])
     assert after["ended"]
-    assert after["corrupted"] == 0
+    assert not after["corrupted"]
     assert (after["error"], after["heard"]) == (None, [])
-    assert _complaints(page, joined=case.joined) == []
-    assert (after["audioBytes"] > 0) == case.audible
+    assert _complaints(page) == []
+    assert gecko or (after["audioBytes"] > 0) == case.audible
 
 
 def _check_played(played: Numbers, shown: Numbers) -> None:
@@ -248,7 +278,7 @@ def _check_played(played: Numbers, shown: Numbers) -> None:
 
 
 def test_playing_begins_before_the_whole_clip_is_there(
-    page: Chromium, server: Origin, tmp_path: Path
+    page: Browser, server: Origin, tmp_path: Path
 ) -> None:
     path = tmp_path / "clip.mp4"
     frames = _made(CASES["open GOP, b-pyramid"], path)
