@@ -158,7 +158,9 @@ def _clash(message: str) -> FieldInvalid:
 
 def read_plan(command: CreateRenditions, _facts: RenditionFacts) -> Plan:
     """The source comes into the workspace."""
-    return Plan(steps=(ReadFile(file_id=command.file_id, name=SOURCE),))
+    return Plan(
+        steps=(ReadFile(file_id=command.file_id, name=SOURCE, stored_key=command.stored_key),)
+    )
 
 
 def measured(

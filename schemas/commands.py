@@ -15,6 +15,8 @@ from schemas.times import TimeRange
 
 Priority = Literal["urgent", "normal", "background"]
 MAX_METADATA_BYTES = 64 * 1024
+MAX_EXPORT_PARTS = 200
+Sidecar = Literal["json", "xmp", "otio", "edl", "fcpxml", "vtt"]
 
 
 class CommandBase(Value):
@@ -87,7 +89,8 @@ class CreateRenditions(SourceCommand):
     """Renditions of a file: every recipe as it stood when the job was accepted.
 
     `destination.key` is a folder; where a single file or a single ladder is made and the key ends
-    like it (.mp4, .m3u8 ...), it is the file's or the manifest's own key.
+    like it (.mp4, .m3u8 ...), it is the file's or the manifest's own key. `stored_key` is where the
+    media store holds the file, for one that the connector itself does not: a clip.
     """
 
     queue: ClassVar[str] = "rendition"
@@ -96,7 +99,48 @@ class CreateRenditions(SourceCommand):
     file_id: str
     recipes: tuple[Profile, ...] = Field(min_length=1, max_length=16)
     rendition_ids: tuple[str, ...] = ()
+    stored_key: str | None = None
     destination: Destination
+
+
+class ExportPart(Value):
+    """One range of one channel, through the connector that carries it."""
+
+    connector: ConnectorRef
+    channel_id: str = Field(min_length=1, max_length=512)
+    range: TimeRange
+
+
+class ExportSegment(SourceCommand):
+    """Ranges of channels as one file, in the order given, with what stands beside it.
+
+    `destination.key` is a template whose variables the pipeline fills in. `audio` names the
+    languages or tracks of sound that are wanted; all for None. With a `recipe`, the file is that
+    rendition of the ranges. `channel_id` is the channel the export was asked of.
+    """
+
+    queue: ClassVar[str] = "export"
+
+    kind: Literal["export"] = "export"
+    channel_id: str = Field(min_length=1, max_length=512)
+    parts: tuple[ExportPart, ...] = Field(min_length=1, max_length=MAX_EXPORT_PARTS)
+    mode: Mode = "exact"
+    gaps: GapPolicy = "fail"
+    on_future: FuturePolicy = "wait"
+    audio: tuple[str, ...] | None = Field(default=None, max_length=32)
+    metadata: dict[str, str] = {}
+    sidecars: tuple[Sidecar, ...] = ()
+    title: str = ""
+    programme_id: str | None = None
+    rendition_id: str | None = None
+    recipe: Profile | None = None
+    destination: Destination
+
+    @property
+    def connectors(self) -> tuple[ConnectorRef, ...]:
+        """Every part's connector, and the destination's."""
+        to = (self.destination.connector,) if self.destination.connector else ()
+        return (self.connector, *(part.connector for part in self.parts), *to)
 
 
 class RefreshEpg(SourceCommand):
@@ -118,6 +162,7 @@ COMMANDS: tuple[type[CommandBase], ...] = (
     LocalizeFile,
     RefreshEpg,
     CreateRenditions,
+    ExportSegment,
 )
 
 

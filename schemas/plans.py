@@ -30,6 +30,7 @@ class Fetch(Value):
 
     `optional`: its absence (404, 410, truncated after retries) becomes a gap, not a failure.
     `patience_ms`: at a live edge, how long an absence may only mean that it is not there yet.
+    `connector` is the one to go through, where it is not the command's own.
     """
 
     step: Literal["fetch"] = "fetch"
@@ -40,6 +41,7 @@ class Fetch(Value):
     optional: bool = False
     patience_ms: int = 0
     max_bytes: int = 512 * 1024 * 1024
+    connector: ConnectorRef | None = None
 
 
 class FetchFile(Value):
@@ -66,11 +68,15 @@ class WriteText(Value):
 
 
 class ReadFile(Value):
-    """Bring a whole file of the command's connector into the workspace as `name`."""
+    """Bring a whole file of the command's connector into the workspace as `name`.
+
+    With `stored_key` it is the media store that holds it.
+    """
 
     step: Literal["read"] = "read"
     file_id: str
     name: str
+    stored_key: str | None = None
 
 
 class RunFfmpeg(Value):

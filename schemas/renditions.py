@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_serializer
 
 from schemas.base import Value, WireValue
-from schemas.profiles import Packaging
+from schemas.profiles import Packaging, Profile
 from schemas.results import DeliveredFile
 
 MAX_KEYFRAMES = 200_000
@@ -114,4 +114,12 @@ class RenditionResult(WireValue):
     notes: tuple[str, ...] = ()
 
 
-Role = Literal["video", "audio"]
+class Rendition(Value):
+    """A recipe as its tenant keeps it; `version` counts changes, times are epoch milliseconds."""
+
+    id: str
+    tenant_id: str
+    recipe: Profile
+    version: int = 1
+    created_ms: int
+    updated_ms: int

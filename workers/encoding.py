@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from connectors.base import Reads, copy_to_file
 from media.ffmpeg import Encoding, Ffmpeg, locate, run_ffmpeg
 from media.jail import GIB, Jail
 from media.pace import pace
 from media.probe import probe
 from media.workspace import metered
 from schemas.base import Value
-from schemas.errors import CorruptMedia, UnsupportedMedia
+from schemas.errors import CorruptMedia, SourceNotFound, UnsupportedMedia
 from schemas.media import MediaInfo
 from schemas.plans import Probe, RunFfmpeg, Step
 from schemas.renditions import Pace
@@ -44,6 +45,23 @@ def ffmpeg_of(world: World) -> Ffmpeg:
     if found is None:
         raise UnsupportedMedia("no ffmpeg 5.1 or newer: install ffmpeg or 'cuttingroom[ffmpeg]'")
     return found
+
+
+def read_stored(run: Run, key: str, target: Path, report: Callable[[float], None]) -> None:
+    """Bring a file of the media store into the workspace, whole or not at all."""
+    store = world_of(run).media_store
+    if not isinstance(store, Reads):
+        raise SourceNotFound("the media store cannot be read")
+    size, moved = max(1, store.stat(key).size or 0), 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal moved
+        moved += count
+        report(moved / size)
+
+    part = target.with_name(f"{target.name}.part")
+    copy_to_file(store, key, part, on_bytes=on_bytes, control=run.check)
+    part.replace(target)
 
 
 def run_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:

@@ -18,7 +18,7 @@ from store.client import Store
 from store.epg import Guides
 from store.localized import Localized
 from workers.cutting import cut_all
-from workers.encoding import probe_all, run_all
+from workers.encoding import probe_all, read_stored, run_all
 from workers.epg import keep as keep_guides
 from workers.fetching import Fetcher, fetch_all, fetches
 from workers.phases import Handlers
@@ -46,8 +46,12 @@ def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) ->
     world, command = world_of(run), parse_command(run.lease.command)
     if not isinstance(command, SourceCommand):
         raise InvalidCommand(f"{type(command).__name__} names no connector to fetch through")
-    fetcher = Fetcher(world.live(command.connector), run)
-    return fetch_all(fetches(steps), fetcher, world.settings.fetch_connections, run, report)
+    fetchers: dict[str, Fetcher] = {}
+    for step in (wanted := fetches(steps)):
+        ref = step.connector or command.connector
+        if ref.model_dump_json() not in fetchers:
+            fetchers[ref.model_dump_json()] = Fetcher(world.live(ref), run)
+    ...
 
 
 def fetch_files(
@@ -70,9 +74,13 @@ def read_files(
         raise InvalidCommand(f"{type(command).__name__} names no connector to read from")
     wanted = [step for step in steps if isinstance(step, ReadFile)]
     for step in wanted:
+        target = run.workspace / step.name
+        if step.stored_key is not None:
+            read_stored(run, step.stored_key, target, report)
+            continue
         held = local_copy(run, command.connector, step.file_id, report)
-        (run.workspace / step.name).unlink(missing_ok=True)
-        (run.workspace / step.name).hardlink_to(held)
+        target.unlink(missing_ok=True)
+        target.hardlink_to(held)
     return tuple(step.name for step in wanted)
 
 
