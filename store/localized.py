@@ -14,6 +14,7 @@ from store import keys
 from store.client import Store, translated
 
 HOLD_MS = 600_000
+SCAN_EVERY_S = 24 * 3600
 _BASE = f"{keys.PREFIX}localized:"
 
 
@@ -84,14 +85,14 @@ class Localized:
         return int(text) if isinstance(text, str) else 0
 
     def known(self) -> bool:
-        """Whether the index has been filled since Redis began with nothing."""
+        """Whether the index was filled lately, and not lost with Redis since."""
         with translated():
             return bool(self._store.client.exists(f"{_BASE}scanned"))
 
     def scanned(self) -> None:
-        """A scan of the media store has filled the index."""
+        """A scan of the media store has filled the index; it is to be done again in a day."""
         with translated():
-            self._store.client.set(f"{_BASE}scanned", "1")
+            self._store.client.set(f"{_BASE}scanned", "1", ex=SCAN_EVERY_S)
 
     def evict(self, limit_bytes: int, most: int = 100) -> int:
         """Doom what was used least recently until so much is left; never what a job uses."""

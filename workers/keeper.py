@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from connectors.media_store import open_media_store
 from media.workspace import sweep as sweep_workspaces
 from pipelines.registry import queues as all_queues
 from schemas.errors import StoreUnavailable
@@ -25,8 +26,10 @@ from store.epg import Guides, dedup_key
 from store.inbox import Inbox
 from store.jobs import Jobs
 from store.leases import Leases
+from store.localized import Localized
 from store.queues import Queues
 from workers import logs
+from workers.localized_upkeep import Upkeep
 from workers.main import told_to_stop, work_folder
 from workers.runtime import epoch_ms
 from workers.slot import every
@@ -132,12 +135,20 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
     """Every chore of a keeper; `extra` are those of other parts (webhooks, projector)."""
     jobs = Jobs(store, queue_cap=settings.queue_cap)
     inbox = Inbox(store, jobs, consumer=f"{socket.gethostname()}-{os.getpid()}")
+    localized = Upkeep(
+        Localized(store),
+        lambda: open_media_store(settings),
+        settings.localized_quota_bytes,
+        epoch_ms,
+    )
     return (
         Chore("reap", REAP_S, Leases(store).reap),
         Chore("sweep", SWEEP_S, lambda: sweep(Queues(store))),
         Chore("intake", INTAKE_S, inbox.take),
         Chore("intake again", RECOVER_S, inbox.recover),
         Chore("forget", JANITOR_S, lambda: jobs.forget(KEEP_JOBS_MS)),
+        Chore("localized quota", JANITOR_S, localized.keep_quota),
+        Chore("localized index", RECOVER_S, localized.look_again),
         Chore("workspaces", JANITOR_S, lambda: tidy(work_folder(settings))),
         Chore("guides", GUIDES_S, lambda: refresh_guides(Guides(store), jobs, epoch_ms())),
         *extra,
