@@ -2,7 +2,8 @@
 
     python -m benchmarks.clip [--runs 3] [--lengths 10,60,600] [--peers warm,cold,copy,...]
 
-Writes `benchmarks/results/clip.json` and `clip.svg`. The stream is made once into `--work`. Peers: `warm` (this project, a worker that has run before), `cold` (`cuttingroom clip`),
+Writes `benchmarks/results/clip.json` and `clip.svg`; the stream is made once into `--work`. Peers:
+`warm` (this project, a worker that has run before), `cold` (`cuttingroom clip`, a new process),
 `copy` and `encode` (ffmpeg on the playlist), `smartcut` (PyPI, in an environment of its own, on the
 joined local file, joining included), `limit` (fetch the overlapping segments and write them once).
 
