@@ -336,9 +336,9 @@ def test_every_language_of_the_best_variants_group_is_kept(tmp_path: Path) -> No
     assert [track.language for track in layout(output).sounds] == ["eng", "deu"]
 
 
-@pytest.mark.xfail(strict=True, reason="the index does not read timecodes")
-def test_a_timecode_is_that_of_the_first_frame(tmp_path: Path) -> None:
-    asset = segment(build(replace(PLAIN, timecode="10:00:00:00")))
+@pytest.mark.parametrize("container", ["ts", "fmp4"])
+def test_a_timecode_is_that_of_the_first_frame(container: str, tmp_path: Path) -> None:
+    asset = segment(build(replace(PLAIN, timecode="10:00:00:00")), container=container)
     start, end = asset.epoch_ms + 1320, asset.epoch_ms + 2520
 
     with Origin(asset) as origin:

@@ -113,10 +113,10 @@ def test_an_event_that_has_not_begun_is_looked_for_now_and_then(now: Simulation)
 
 
 def test_a_range_far_ahead_of_the_live_edge_is_not_polled_for(now: Simulation) -> None:
-    asset = segment(build(replace(SPEC, seconds=40)))
+    asset = segment(build(replace(SPEC, seconds=24)))
 
     with Origin(asset, live=Live(now.clock)) as origin:
-        job = now.clip(origin.url, asset.epoch_ms + 34_000, asset.epoch_ms + 36_000)
+        job = now.clip(origin.url, asset.epoch_ms + 20_000, asset.epoch_ms + 22_000)
         asked = origin.count("main.m3u8")
 
     assert code(job) is None
