@@ -42,7 +42,8 @@ def main(samples: int) -> None:
         )
         with Stack(settings, lambda text: print(text, file=sys.stderr)) as stack:
             api = Api(stack.url, stack.credentials().api_key, Egress(allow_cidrs=LOOPBACK))
-            taken = [clip_s(api, connector(api, base), number) for number in range(samples + 1)]
+            made = connector(api, base)
+            taken = [clip_s(api, made, number) for number in range(samples + 1)]
     # The first also waits for the workers to have started.
     found = {
         "samples": samples,

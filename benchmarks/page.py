@@ -1,0 +1,131 @@
+"""Writes `docs/reference/benchmarks.md` from the files in `benchmarks/results`.
+
+python -m benchmarks.page
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
+WHAT = {
+    "warm": "cuttingroom, a worker that is up",
+    "cold": "`cuttingroom clip`, a new process",
+    "copy": "ffmpeg `-c copy` on the playlist",
+    "encode": "ffmpeg, all encoded again",
+    "smartcut": "smartcut on the joined file",
+    "limit": "the segments fetched and written once",
+}
+HEAD = """# Benchmarks
+
+Every number here was taken side by side with its peers in one interleaved run; ratios say more than
+seconds, which drift with the machine and with what else it does. This page is written by
+`python -m benchmarks.page` from the files in `benchmarks/results`.
+"""
+CLIPS = """
+## Clips of a 1080p stream
+
+25 frames a second, H.264 with B-frames at 6 Mb/s, AAC, 4 s segments, keyframes 2 s apart; the clip
+begins 13.48 s in. Pictures carry their numbers, so the output says itself which frames it shows:
+*right* is every wanted frame and no other, none hidden behind the edit list. Memory is that of all
+processes of a peer at once, shared pages counted by share. `python -m benchmarks.clip` measures it.
+
+![Clips of a 1080p stream](../../benchmarks/results/clip.svg)
+"""
+COLUMNS = (
+    "| length | peer | frames | time / limit | CPU / limit | s | CPU s | MB fetched | peak MB |"
+)
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [HEAD]
+    if clips := _read("clip.json"):
+        parts += [CLIPS, *_table(clips)]
+    if publish := _read("publish.json"):
+        parts += _publish(publish)
+    if ingress := _read("ingress.json"):
+        parts += _ingress(ingress)
+    PAGE.write_text("\n".join(parts).rstrip() + "\n")
+
+
+def _read(name: str) -> Any:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _table(found: dict[str, Any]) -> list[str]:
+    rows = found["summary"]
+    limits = {r["length_s"]: r for r in rows if r["peer"] == "limit"}
+    loads = [s["load"] for s in found["samples"]]
+    lines = [COLUMNS, "|" + "---|" * 9, *(_row(r, limits[r["length_s"]]) for r in rows)]
+    told = f"{found['cpus']} cores; the machine's load average was {min(loads)} to {max(loads)}."
+    return [*lines, "", told]
+
+
+def _row(row: dict[str, Any], limit: dict[str, Any]) -> str:
+    cells = (
+        f"{row['length_s']} s", WHAT[row["peer"]], _verdict(row), row["wall_vs_limit"],
+        round(row["cpu_s"] / limit["cpu_s"], 1), row["wall_s"], row["cpu_s"], row["fetched_mb"],
+        row["peak_mb"],
+    )  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["peer"] == "limit":
+        return "–"
+    wrong = []
+    extra = row["frames"] - row["wanted"]
+    if extra:
+        wrong.append(f"{abs(extra)} {'extra' if extra > 0 else 'missing'}")
+    if row["hidden"]:
+        wrong.append(f"{row['hidden']} hidden")
+    if row["first_off"]:
+        wrong.append(f"starts {row['first_off']:+d}")
+    if row["last_off"]:
+        wrong.append(f"ends {row['last_off']:+d}")
+    return ", ".join(wrong) or "right"
+
+
+def _publish(found: dict[str, Any]) -> list[str]:
+    return [
+        "",
+        "## From POST to a published clip of 10 s",
+        "",
+        (
+            f"{found['samples']} clips, one after the other, through the whole service: median "
+            f"{found['p50_s']} s, {found['least_s']} to {found['most_s']} s, at a load average of "
+            f"{found['load']}. `python -m benchmarks.publish` measures it."
+        ),
+    ]
+
+
+def _ingress(found: dict[str, Any]) -> list[str]:
+    inline = found["inline"]["requests_per_s"]
+    what = {"ours": "cuttingroom", "inline": "FastAPI, plain dramatiq", "bare": "FastAPI, nothing"}
+    lines = [
+        f"| {name} | {round(found[key]['requests_per_s'] / inline, 2)} | "
+        f"{found[key]['requests_per_s']} | {found[key]['p50_ms']} | {found[key]['p99_ms']} |"
+        for key, name in what.items()
+    ]
+    return [
+        "",
+        "## Accepting clips on one core",
+        "",
+        (
+            "32 connections; ours checks the credential and stores job, event and message before its "
+            f"202. Load average {found['load']}. `python -m benchmarks.ingress` measures it."
+        ),
+        "",
+        "| gateway | rate / plain dramatiq | a second | p50 ms | p99 ms |",
+        "|---|---|---|---|---|",
+        *lines,
+    ]
+
+
+if __name__ == "__main__":
+    main()
