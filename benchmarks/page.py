@@ -117,8 +117,8 @@ def _ingress(found: dict[str, Any]) -> list[str]:
         "## Accepting clips on one core",
         "",
         (
-            "32 connections; ours checks the credential and stores job, event and message before its "
-            f"202. Load average {found['load']}. `python -m benchmarks.ingress` measures it."
+            "32 connections; ours checks the credential and stores job, event and message before "
+            f"its 202. Load average {found['load']}. `python -m benchmarks.ingress` measures it."
         ),
         "",
         "| gateway | rate / plain dramatiq | a second | p50 ms | p99 ms |",
