@@ -70,7 +70,7 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
     with tempfile.TemporaryDirectory(prefix="cuttingroom-") as work:
         # Jailed children run under another uid: they must reach the workspace below.
         Path(work).chmod(0o711)
-        made, world = handlers.build(_reaching(settings, asked.url, work))
+        made, world = handlers.build(reaching(settings, asked.url, work))
         world.media.start()
         world = replace(world, media_store=Folder(asked.output.parent))
         command = _command(asked, world)
@@ -94,7 +94,7 @@ def _check_output(asked: Asked) -> None:
         raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
 
 
-def _reaching(settings: Settings, url: str, work: str) -> Settings:
+def reaching(settings: Settings, url: str, work: str) -> Settings:
     """The settings, with the typed host allowed: whoever types an address means it.
 
     What a playlist from elsewhere names is still judged.
@@ -144,10 +144,11 @@ def _range(asked: Asked, ref: ConnectorRef, world: World) -> TimeRange:
     start, end = moment.parse(asked.start), moment.parse(asked.end)
     if not (start.from_window_start or end.from_window_start):
         return moment.between(start, end, 0)
-    return moment.between(start, end, _window_start_ms(ref, world))
+    return moment.between(start, end, window_start_ms(ref, world))
 
 
-def _window_start_ms(ref: ConnectorRef, world: World) -> int:
+def window_start_ms(ref: ConnectorRef, world: World) -> int:
+    """Where the held window of a typed address begins."""
     live = world.live(ref)
     top = read_playlist(live, live.playlist_url(CHANNEL), epoch_ms(), lambda: None)
     if not isinstance(top, MediaPlaylist):

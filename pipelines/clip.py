@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from pipelines import locate, refresh, variants, window
 from schemas.base import Value
 from schemas.commands import ClipFromStream
 from schemas.connectors import Published
-from schemas.cuts import CutReport, CutRequest, MediaIndex
+from schemas.cuts import CutReport, CutRequest, FuturePolicy, GapPolicy, MediaIndex
 from schemas.errors import InFuture, InvalidCommand, MissingSegments, Stalled, UnsupportedMedia
-from schemas.media import AudioRendition, MediaPlaylist, MultivariantPlaylist
+from schemas.media import AudioRendition, HeldTrack, MediaPlaylist, MultivariantPlaylist
 from schemas.plans import Plan, Publish, Step
 from schemas.results import ClipResult, clip_result
+from schemas.times import TimeRange
 
 OUTPUT = "clip.mp4"
 # An origin whose playlist stands still for this long, and three segments, has stopped.
@@ -21,6 +23,22 @@ STALL_MS = 30_000
 FRESH_TARGETS = 3
 # What only completes the last frames is waited for so many target durations, no longer.
 TAIL_TARGETS = 2
+
+
+class Asked(Protocol):
+    """What must be known of a command to bring the media of one range here."""
+
+    @property
+    def range(self) -> TimeRange:
+        """The wanted wall clock."""
+
+    @property
+    def gaps(self) -> GapPolicy:
+        """What to do where there is no media."""
+
+    @property
+    def on_future(self) -> FuturePolicy:
+        """What to do about media that is still to come."""
 
 
 class Source(Value):
@@ -57,16 +75,21 @@ class ClipFacts(Value):
         return self.request, self.index
 
 
-def sources(top: MediaPlaylist | MultivariantPlaylist) -> tuple[Source, ...]:
-    """The playlists a clip is cut from: the best variant, and every audio rendition beside it."""
+def sources(top: MediaPlaylist | MultivariantPlaylist, prefix: str = "") -> tuple[Source, ...]:
+    """The playlists a clip is cut from: the best variant, and every audio rendition beside it.
+
+    Files of each are named after its prefix, which begins with the one given.
+    """
     if isinstance(top, MediaPlaylist):
-        return (Source(uri=top.uri, prefix="v"),)
+        return (Source(uri=top.uri, prefix=f"{prefix}v"),)
     best = variants.best(top)
     beside = [r for r in variants.audio_of(top, best) if r.uri is not None]
     return (
-        Source(uri=best.uri, prefix="v", variables=top.variables),
+        Source(uri=best.uri, prefix=f"{prefix}v", variables=top.variables),
         *(
-            Source(uri=r.uri or "", prefix=f"a{number}", rendition=r, variables=top.variables)
+            Source(
+                uri=r.uri or "", prefix=f"{prefix}a{number}", rendition=r, variables=top.variables
+            )
             for number, r in enumerate(beside)
         ),
     )
@@ -97,7 +120,7 @@ def checked_media(playlist: MediaPlaylist | MultivariantPlaylist) -> MediaPlayli
     return playlist
 
 
-def fetch_plan(command: ClipFromStream, facts: ClipFacts) -> Plan:
+def fetch_plan(command: Asked, facts: ClipFacts) -> Plan:
     """What is listed of the range and not here yet."""
     _check_future(command, facts)
     steps: list[Step] = []
@@ -123,7 +146,7 @@ def _fresh(reading: Reading, now_ms: int) -> tuple[frozenset[str], int]:
     return frozenset(fresh), patience_us // 1000
 
 
-def look_again_ms(command: ClipFromStream, facts: ClipFacts) -> int | None:
+def look_again_ms(command: Asked, facts: ClipFacts) -> int | None:
     """When to read the playlists again; None once all of the range is listed."""
     times = (
         _selection(command, reading, facts.now_ms, tail=_tail_may_come(reading, facts.now_ms))
@@ -134,18 +157,23 @@ def look_again_ms(command: ClipFromStream, facts: ClipFacts) -> int | None:
 
 def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
     """The cut to make of what was fetched; raises MissingSegments where nothing was."""
-    tracks = tuple(locate.held(plan, facts.sizes) for plan in _located(command, facts))
-    if not any(segment.name for track in tracks for segment in track.segments):
-        whole = (command.range.start_ms, command.range.end_ms)
-        raise MissingSegments("no media of the range could be fetched", gaps=(whole,))
     return CutRequest(
         wanted=command.range,
         mode=command.mode,
         gaps=command.gaps,
-        tracks=tracks,
+        tracks=held_tracks(command, facts),
         output=OUTPUT,
         tags=tags(command.metadata),
     )
+
+
+def held_tracks(command: Asked, facts: ClipFacts) -> tuple[HeldTrack, ...]:
+    """What arrived of the range; raises MissingSegments where nothing did."""
+    tracks = tuple(locate.held(plan, facts.sizes) for plan in _located(command, facts))
+    if not any(segment.name for track in tracks for segment in track.segments):
+        whole = (command.range.start_ms, command.range.end_ms)
+        raise MissingSegments("no media of the range could be fetched", gaps=(whole,))
+    return tracks
 
 
 def tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -177,12 +205,12 @@ def requested(command: ClipFromStream) -> dict[str, object]:
     }
 
 
-def _selections(command: ClipFromStream, facts: ClipFacts) -> tuple[window.Selection, ...]:
+def _selections(command: Asked, facts: ClipFacts) -> tuple[window.Selection, ...]:
     return tuple(_selection(command, reading, facts.now_ms) for reading in facts.readings)
 
 
 def _selection(
-    command: ClipFromStream, reading: Reading, now_ms: int, *, tail: bool = False
+    command: Asked, reading: Reading, now_ms: int, *, tail: bool = False
 ) -> window.Selection:
     policy = window.AUDIO if reading.source.rendition else window.VIDEO
     policy = policy.model_copy(update={"await_tail": tail})
@@ -194,7 +222,7 @@ def _tail_may_come(reading: Reading, now_ms: int) -> bool:
     return now_ms - reading.moved_ms <= TAIL_TARGETS * reading.playlist.target_duration_us // 1000
 
 
-def _located(command: ClipFromStream, facts: ClipFacts) -> tuple[locate.Located, ...]:
+def _located(command: Asked, facts: ClipFacts) -> tuple[locate.Located, ...]:
     return tuple(
         locate.located(
             _selection(command, reading, facts.now_ms),
@@ -206,7 +234,7 @@ def _located(command: ClipFromStream, facts: ClipFacts) -> tuple[locate.Located,
     )
 
 
-def _check_future(command: ClipFromStream, facts: ClipFacts) -> None:
+def _check_future(command: Asked, facts: ClipFacts) -> None:
     if command.on_future == "wait":
         return
     for selection in _selections(command, facts):

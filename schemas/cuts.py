@@ -51,6 +51,19 @@ class Gap(WireValue):
     treatment: GapPolicy
 
 
+class DeliveredPart(WireValue):
+    """One range of a joined cut: its place in the file in frames, and its own wall clock.
+
+    A file without pictures counts frames of sound.
+    """
+
+    channel_id: str = ""
+    start_ms: int
+    end_ms: int
+    first_frame: int
+    frames: int
+
+
 class CutReport(Value):
     """What a cut really made: stands next to what was asked.
 
@@ -77,6 +90,8 @@ class CutReport(Value):
     tracks: tuple[DeliveredTrack, ...] = ()
     start_timecode: str | None = None
     notes: tuple[str, ...] = ()
+    frame_rate: Fraction | None = None
+    parts: tuple[DeliveredPart, ...] = ()
 
 
 # --- what is held, as the index finds it
@@ -307,7 +322,8 @@ class CutPlan(Value):
     """What will be copied and what re-encoded, in output order.
 
     `timescale` counts the output's picture ticks a second; `end_ticks` is where the last frame
-    ends. `reason` says why the whole is re-encoded, where it is.
+    ends. `reason` says why the whole is re-encoded, where it is. Where several ranges are joined,
+    `parts` tells them apart and `wanted` is as long as all of them, from where the first begins.
     """
 
     output: str
@@ -333,3 +349,5 @@ class CutPlan(Value):
     reason: str | None = None
     notes: tuple[str, ...] = ()
     tags: dict[str, str] = {}
+    frame_rate: Fraction | None = None
+    parts: tuple[DeliveredPart, ...] = ()

@@ -9,7 +9,7 @@ from pydantic import field_serializer
 
 from schemas.base import WireValue
 from schemas.connectors import Published
-from schemas.cuts import Clock, CutReport, DeliveredTrack, Gap, Mode
+from schemas.cuts import Clock, CutReport, DeliveredPart, DeliveredTrack, Gap, Mode
 
 
 class Delivered(WireValue):
@@ -54,6 +54,7 @@ class ClipResult(WireValue):
     notes: tuple[str, ...] = ()
     file: DeliveredFile
     sidecars: tuple[DeliveredFile, ...] = ()
+    parts: tuple[DeliveredPart, ...] = ()
 
 
 def clip_result(requested: dict[str, Any], report: CutReport, published: Published) -> ClipResult:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from connectors.base import Control, Live
 from pipelines import clip, hls, spans
 from pipelines.clip import ClipFacts, Reading, Source
 from schemas.commands import ClipFromStream
-from schemas.connectors import Published
+from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import CutReport
 from schemas.media import MediaPlaylist, MultivariantPlaylist
 from schemas.plans import Cut, Plan
@@ -24,17 +24,32 @@ MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
     """Read every playlist of the clip, the first time the multivariant one above them too."""
-    live = world_of(run).live(command.connector)
+    return follow(command.connector, command.channel_id, facts, run, command.range.start_ms)
+
+
+def follow(
+    connector: ConnectorRef,
+    channel_id: str,
+    facts: ClipFacts,
+    run: Run,
+    due_ms: int,
+    prefix: str = "",
+    wanted: Callable[[tuple[Source, ...]], tuple[Source, ...]] = lambda sources: sources,
+) -> ClipFacts:
+    """One more look at the playlists of a channel; its files are named after `prefix`.
+
+    Nothing is owed before `due_ms`. `wanted` chooses among the sources when they become known.
+    """
+    live = world_of(run).live(connector)
     known: tuple[Reading | None, ...] = facts.readings
     sources = tuple(reading.source for reading in facts.readings)
     if not sources:
-        sources = clip.sources(
-            read_playlist(live, live.playlist_url(command.channel_id), run.clock(), run.check)
-        )
+        top = read_playlist(live, live.playlist_url(channel_id), run.clock(), run.check)
+        sources = wanted(clip.sources(top, prefix))
         known = (None,) * len(sources)
     now_ms = run.clock()
     readings = tuple(
-        clip.updated(before, source, _media(live, source, run), now_ms, command.range.start_ms)
+        clip.updated(before, source, _media(live, source, run), now_ms, due_ms)
         for before, source in zip(known, sources, strict=True)
     )
     return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))

@@ -11,8 +11,9 @@ from connectors.registry import Registry
 from connectors.sealing import Sealer
 from media.process import shared
 from schemas.commands import SourceCommand, parse_command
+from schemas.connectors import ConnectorRef
 from schemas.errors import InvalidCommand
-from schemas.plans import FetchFile, ReadFile, Step, WriteText
+from schemas.plans import Fetch, FetchFile, ReadFile, Step, WriteText
 from schemas.settings import Settings
 from store.client import Store
 from store.epg import Guides
@@ -46,12 +47,30 @@ def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) ->
     world, command = world_of(run), parse_command(run.lease.command)
     if not isinstance(command, SourceCommand):
         raise InvalidCommand(f"{type(command).__name__} names no connector to fetch through")
-    fetchers: dict[str, Fetcher] = {}
-    for step in (wanted := fetches(steps)):
-        ref = step.connector or command.connector
-        if ref.model_dump_json() not in fetchers:
-            fetchers[ref.model_dump_json()] = Fetcher(world.live(ref), run)
-    ...
+    wanted, found = fetches(steps), dict[str, int]()
+    connections = world.settings.fetch_connections
+    for ref in _connectors(command.connector, wanted):
+        mine = [step for step in wanted if (step.connector or command.connector) == ref]
+        share, before = len(mine) / len(wanted), len(found) / len(wanted)
+        sizes = fetch_all(
+            mine,
+            Fetcher(world.live(ref), run),
+            connections,
+            run,
+            lambda done, share=share, before=before: report(before + done * share),  # type: ignore[misc]
+        )
+        found.update(zip((step.name for step in mine), sizes, strict=True))
+    return [found[step.name] for step in wanted]
+
+
+def _connectors(own: ConnectorRef, steps: Sequence[Fetch]) -> list[ConnectorRef]:
+    """Every connector the steps go through, once, in order."""
+    found: list[ConnectorRef] = []
+    for step in steps:
+        ref = step.connector or own
+        if ref not in found:
+            found.append(ref)
+    return found
 
 
 def fetch_files(

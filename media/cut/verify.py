@@ -257,6 +257,8 @@ def _report(plan: CutPlan, offsets: Sequence[float]) -> CutReport:
         tracks=tuple(tracks),
         start_timecode=plan.start_timecode,
         notes=plan.notes,
+        frame_rate=plan.frame_rate,
+        parts=plan.parts,
     )
 
 

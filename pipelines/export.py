@@ -1,0 +1,269 @@
+"""An export: ranges of one or several channels, joined into one file with what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from pipelines import clip, joins, naming, spans
+from pipelines.clip import ClipFacts, Source
+from pipelines.joins import Planned
+from schemas.base import Value
+from schemas.commands import ExportPart, ExportSegment
+from schemas.connectors import ConnectorRef, Published
+from schemas.cuts import (
+    CutPlan,
+    CutReport,
+    CutRequest,
+    FuturePolicy,
+    GapPolicy,
+    MediaIndex,
+)
+from schemas.errors import InvalidCommand
+from schemas.plans import Cut, Fetch, Plan, Publish, Step
+from schemas.results import ClipResult, DeliveredFile, clip_result
+from schemas.times import TimeRange, rfc3339
+
+OUTPUT = "export.mp4"
+
+
+class Channel(Value):
+    """A channel that parts are taken from; `prefix` begins the names of its files."""
+
+    connector: ConnectorRef
+    channel_id: str
+    prefix: str
+    due_ms: int
+
+
+class Wanted(Value):
+    """One part as the gathering of its media sees it."""
+
+    range: TimeRange
+    gaps: GapPolicy
+    on_future: FuturePolicy
+
+
+class ExportFacts(Value):
+    """What is known so far: of each channel, and of each part once everything is here."""
+
+    job_id: str = ""
+    channels: tuple[ClipFacts, ...] = ()
+    requests: tuple[CutRequest, ...] = ()
+    indexes: tuple[MediaIndex, ...] = ()
+    report: CutReport | None = None
+
+    @property
+    def cut(self) -> CutReport:
+        """What was cut; only there once it was."""
+        if self.report is None:
+            raise InvalidCommand("the export is described before it was cut")
+        return self.report
+
+
+def channels(command: ExportSegment) -> tuple[Channel, ...]:
+    """Every channel once, in the order in which the parts name them."""
+    found: dict[str, Channel] = {}
+    for part in command.parts:
+        key = _key(part)
+        if key in found:
+            due_ms = min(found[key].due_ms, part.range.start_ms)
+            found[key] = found[key].model_copy(update={"due_ms": due_ms})
+            continue
+        found[key] = Channel(
+            connector=part.connector,
+            channel_id=part.channel_id,
+            prefix=f"c{len(found)}",
+            due_ms=part.range.start_ms,
+        )
+    return tuple(found.values())
+
+
+def _key(part: ExportPart) -> str:
+    return f"{part.connector.model_dump_json()}\n{part.channel_id}"
+
+
+def _of(command: ExportSegment) -> list[int]:
+    """The number of each part's channel."""
+    numbers = {f"{c.connector.model_dump_json()}\n{c.channel_id}": n
+               for n, c in enumerate(channels(command))}  # fmt: skip
+    return [numbers[_key(part)] for part in command.parts]
+
+
+def wanted(command: ExportSegment) -> tuple[Wanted, ...]:
+    """Every part as a range to fetch."""
+    return tuple(
+        Wanted(range=part.range, gaps=command.gaps, on_future=command.on_future)
+        for part in command.parts
+    )
+
+
+def wanted_sources(command: ExportSegment, found: Sequence[Source]) -> tuple[Source, ...]:
+    """The playlists that hold sound which is wanted; the variant always."""
+    languages = command.audio
+    if languages is None:
+        return tuple(found)
+    return tuple(
+        source
+        for source in found
+        if source.rendition is None or any(_is_called(source, language) for language in languages)
+    )
+
+
+def _is_called(source: Source, wanted: str) -> bool:
+    rendition = source.rendition
+    if rendition is None:
+        return False
+    return rendition.name.casefold() == wanted.casefold() or joins.same_language(
+        rendition.language, wanted
+    )
+
+
+def fetch_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """What is listed of any part and not here yet, each thing once."""
+    steps: dict[str, Fetch] = {}
+    of, known = _of(command), channels(command)
+    for part, number in zip(wanted(command), of, strict=True):
+        ref = known[number].connector
+        for step in clip.fetch_plan(part, facts.channels[number]).steps:
+            if isinstance(step, Fetch):
+                through = None if ref == command.connector else ref
+                before = steps.get(step.name)
+                # What one part can do without another may not.
+                optional = step.optional and (before is None or before.optional)
+                steps[step.name] = step.model_copy(
+                    update={"connector": through, "optional": optional}
+                )
+    return Plan(steps=tuple(steps.values()))
+
+
+def look_again_ms(command: ExportSegment, facts: ExportFacts) -> int | None:
+    """When to read the playlists again; None once all of every part is listed."""
+    times = (
+        clip.look_again_ms(part, facts.channels[number])
+        for part, number in zip(wanted(command), _of(command), strict=True)
+    )
+    return min((time for time in times if time is not None), default=None)
+
+
+def cut_requests(command: ExportSegment, facts: ExportFacts) -> tuple[CutRequest, ...]:
+    """What to cut of each channel, one request a part."""
+    return tuple(
+        CutRequest(
+            wanted=part.range,
+            mode=command.mode,
+            gaps=command.gaps,
+            tracks=clip.held_tracks(part, facts.channels[number]),
+            output=OUTPUT,
+        )
+        for part, number in zip(wanted(command), _of(command), strict=True)
+    )
+
+
+def cut_plan(command: ExportSegment, facts: ExportFacts) -> CutPlan:
+    """All parts as one cut; where one must be re-encoded as a whole, all are."""
+    planned = _planned(command, facts.requests, facts.indexes)
+    modes = {part.plan.mode for part in planned}
+    if len(modes) > 1 and "encode" in modes:
+        again = [r.model_copy(update={"mode": "encode"}) for r in facts.requests]
+        planned = _planned(command, again, facts.indexes)
+    return joins.joined(planned, OUTPUT, tags(command))
+
+
+def _planned(
+    command: ExportSegment, requests: Iterable[CutRequest], indexes: Iterable[MediaIndex]
+) -> list[Planned]:
+    return [
+        Planned(
+            joins.with_languages(spans.plan(request, index), command.audio),
+            index,
+            part.channel_id,
+        )
+        for part, request, index in zip(command.parts, requests, indexes, strict=True)
+    ]
+
+
+def plan_cut(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """The cut of what was indexed."""
+    return Plan(steps=(Cut(plan=cut_plan(command, facts)),))
+
+
+def tags(command: ExportSegment) -> dict[str, str]:
+    """What is written into the file itself: all metadata, and a title where there is one."""
+    titled = {"title": command.title} if command.title else {}
+    return titled | command.metadata
+
+
+# --- where it goes
+
+
+def key(command: ExportSegment, job_id: str) -> str:
+    """Where the file goes: the destination's template, filled in."""
+    first, last = command.parts[0].range, command.parts[-1].range
+    begin = datetime.fromtimestamp(first.start_ms / 1000, UTC)
+    return naming.filled(
+        command.destination.key,
+        {
+            "channel": command.channel_id,
+            "date": begin.strftime("%Y-%m-%d"),
+            "time": begin.strftime("%H%M%S"),
+            "start": str(first.start_ms),
+            "end": str(last.end_ms),
+            "title": command.metadata.get("title") or command.title or command.channel_id,
+            "programme": command.programme_id or "none",
+            "id": job_id,
+        },
+    )
+
+
+def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """The file goes to its destination."""
+    to = command.destination.model_copy(update={"key": key(command, facts.job_id)})
+    steps: list[Step] = [Publish(name=OUTPUT, to=to)]
+    return Plan(steps=tuple(steps))
+
+
+# --- the answer
+
+
+def result(command: ExportSegment, report: CutReport, published: Sequence[Published]) -> ClipResult:
+    """The answer of the contract."""
+    *beside, main = published
+    answer = clip_result(requested(command), report, main)
+    return answer.model_copy(
+        update={"parts": report.parts, "sidecars": tuple(_delivered(each) for each in beside)}
+    )
+
+
+def _delivered(published: Published) -> DeliveredFile:
+    return DeliveredFile(
+        destination=published.destination,
+        key=published.key,
+        url=published.url,
+        size=published.size,
+        sha256=published.sha256,
+        duration_ms=0,
+    )
+
+
+def requested(command: ExportSegment) -> dict[str, object]:
+    """What was asked, as it is echoed in the result."""
+    return {
+        "ranges": [_spoken(part) for part in command.parts],
+        "mode": command.mode,
+        "gaps": command.gaps,
+        "onFuture": command.on_future,
+        "programmeId": command.programme_id,
+        "renditionId": command.rendition_id,
+    }
+
+
+def _spoken(part: ExportPart) -> Mapping[str, object]:
+    return {
+        "connectorId": part.connector.id,
+        "channelId": part.channel_id,
+        "startMs": part.range.start_ms,
+        "endMs": part.range.end_ms,
+        "start": rfc3339(part.range.start_ms),
+        "end": rfc3339(part.range.end_ms),
+    }
