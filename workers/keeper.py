@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -28,7 +28,7 @@ from store.jobs import Jobs
 from store.leases import Leases
 from store.localized import Localized
 from store.queues import Queues
-from workers import logs
+from workers import logs, metrics
 from workers.localized_upkeep import Upkeep
 from workers.main import told_to_stop, work_folder
 from workers.runtime import epoch_ms
@@ -194,7 +194,7 @@ def keep(settings: Settings, metrics_port: int | None = None) -> None:
     if metrics_port is not None:
         registry = CollectorRegistry()
         registry.register(LedgerCollector(Queues(store), all_queues()))
-        start_http_server(metrics_port, settings.host, registry)
+        metrics.answer(registry, metrics_port, settings.host)
     log.info("keeper started")
     told()
     keeper.stop()

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 REGISTRY = CollectorRegistry()
+log = structlog.get_logger(__name__)
 STAGE_SECONDS = Histogram(
     "cuttingroom_stage_duration_seconds",
     "How long each stage of a job took.",
@@ -67,4 +69,14 @@ def serve(folder: Path, port: int, address: str = "127.0.0.1") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
-    start_http_server(port, address, registry)
+    answer(registry, port, address)
+
+
+def answer(registry: CollectorRegistry, port: int, address: str) -> bool:
+    """Answer `/metrics` in a thread; where the port is taken, say so and go on without."""
+    try:
+        start_http_server(port, address, registry)
+    except OSError as error:
+        log.error("no metrics: the port cannot be had", port=port, reason=error.strerror)
+        return False
+    return True

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from workers import metrics
 
 ROOT = Path(__file__).parent.parent.parent
 COUNT = """
@@ -54,3 +59,10 @@ def test_a_successor_goes_on_counting_and_slots_add_up(tmp_path: Path) -> None:
     assert 'cuttingroom_stage_duration_seconds_count{kind="clip",stage="cutting"} 3.0' in text
     # A file a slot, however many processes there were.
     assert len(list(tmp_path.glob("counter_*.db"))) == 2
+
+
+def test_a_taken_port_costs_the_numbers_and_not_the_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answered = metrics.answer(CollectorRegistry(), taken.getsockname()[1], "127.0.0.1")
+
+    assert not answered
