@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from media.cut import edges, h264, hevc
+from media.cut.bits import split_prefixed
 from media.cut.codecs import Coding, Rewrite, coding_of
 from media.cut.edges import Encoded, Recipe
 from media.cut.feed import SoundFeed
@@ -27,10 +28,12 @@ from schemas.cuts import (
     FilledSpan,
     PictureFacts,
     PictureSpan,
+    SoundTrack,
 )
 from schemas.errors import CorruptMedia
 
 Report = Callable[[int, int], None]
+_Copied = tuple[Picture, tuple[bytes, bool]]
 AHEAD_BYTES = 32 * 1024 * 1024
 PICTURES_ONLY = Wants(sounds=frozenset())
 
@@ -87,7 +90,7 @@ class _Cutter:
                 entry=bytes.fromhex(track.entry),
                 language=track.language,
                 name=track.name,
-                enabled=track.default or number == 0,
+                enabled=number == _enabled(plan.sounds),
                 group=1,
             )
             for number, track in enumerate(plan.sounds)
@@ -222,10 +225,28 @@ class _Cutter:
         place = self._placer(span)
         return self._grouped(
             (place(picture.pts), sync, sample)
-            for picture, (sample, sync) in self._copied_samples(span)
+            for picture, (sample, sync) in self._seekable(self._copied_samples(span))
         )
 
-    def _copied_samples(self, span: CopiedSpan) -> Iterator[tuple[Picture, tuple[bytes, bool]]]:
+    def _seekable(self, samples: Iterator[_Copied]) -> Iterator[_Copied]:
+        """The samples, an HEVC keyframe with skipped leading pictures no longer a sync sample.
+
+        Players show the keyframe for each of those pictures where they may begin there.
+        """
+        if self._coding.codec != "hevc":
+            yield from samples
+            return
+        held: _Copied | None = None
+        for picture, (sample, sync) in samples:
+            if held is not None:
+                before, (data, key) = held
+                open_key = key and hevc.is_skipped(split_prefixed(sample, 4))
+                yield before, (data, key and not open_key)
+            held = picture, (sample, sync)
+        if held is not None:
+            yield held
+
+    def _copied_samples(self, span: CopiedSpan) -> Iterator[_Copied]:
         rewrites, coding = self._rewrites(span), self._coding
         synced = hevc.is_irap if coding.codec == "hevc" else h264.is_idr
         for picture in self._segments.pictures(span.run, span.first, span.stop):
@@ -309,6 +330,11 @@ class _Cutter:
             if leads:
                 self._label, leads = timecode_of(frame), False
             yield frame
+
+
+def _enabled(sounds: Sequence[SoundTrack]) -> int:
+    """The one sound of the alternate group that plays by itself: the default, else the first."""
+    return next((number for number, sound in enumerate(sounds) if sound.default), 0)
 
 
 def _sets(facts: PictureFacts) -> list[bytes]:
