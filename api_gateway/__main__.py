@@ -56,6 +56,9 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        # Whoever may write this header chooses its own address, and with it its rate limit.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
         date_header=True,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,

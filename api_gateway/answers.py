@@ -91,6 +91,22 @@ async def once_outside(
     return (await in_thread(run)).response
 
 
+def first_answer(
+    request: Request, gateway: Gateway, tx: Transaction, tenant_id: str
+) -> Answer | None:
+    """What this request was answered before, for a caller who has no credential yet."""
+    key = request.headers.get("idempotency-key")
+    return _first(gateway, tx, tenant_id, key, body_hash(request))
+
+
+def keep_answer(
+    request: Request, gateway: Gateway, tx: Transaction, tenant_id: str, made: Answer
+) -> None:
+    """Keep what this request is answered, where it may be repeated."""
+    key = request.headers.get("idempotency-key")
+    _keep(gateway, tx, tenant_id, key, body_hash(request), made)
+
+
 def _first(
     gateway: Gateway, tx: Transaction, tenant_id: str, key: str | None, hashed: str
 ) -> Answer | None:

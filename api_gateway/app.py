@@ -22,11 +22,13 @@ from api_gateway.routes.auth import auth
 from api_gateway.routes.clips import clips
 from api_gateway.routes.connectors import connectors
 from api_gateway.routes.docs import docs
+from api_gateway.routes.epg import epg
 from api_gateway.routes.events import events
+from api_gateway.routes.exports import exports
 from api_gateway.routes.jobs import jobs
 from api_gateway.routes.localize import localize
-from api_gateway.routes.renditions import renditions
 from api_gateway.routes.mfa import mfa
+from api_gateway.routes.renditions import renditions
 from api_gateway.routes.service import service
 from api_gateway.routes.tenants import tenants
 from api_gateway.routes.users import users
@@ -36,6 +38,8 @@ ROUTERS = (
     connectors,
     localize,
     clips,
+    exports,
+    epg,
     renditions,
     jobs,
     events,

@@ -34,3 +34,7 @@ class Cache(Generic[T]):
     def drop(self, *key: str) -> None:
         """Forget a value that was changed."""
         self._held.pop(key, None)
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._held.clear()

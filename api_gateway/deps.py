@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
 from fastapi import Depends
 from starlette.requests import Request
 
+from api_gateway.accesstokens import AccessTokens
 from api_gateway.cache import Cache
+from api_gateway.mail import Mailer, mailer
 from api_gateway.measures import Measures
 from api_gateway.ratelimit import Buckets
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
+from catalog.passwords import Passwords
 from connectors.base import ConnectorEnv
 from connectors.registry import Registry
 from connectors.sealing import Sealer
-from schemas.accounts import KeyCheck, Principal
+from schemas.accounts import KeyCheck, Principal, SessionCheck
 from schemas.connectors import Connector
 from schemas.settings import Settings
 from store.client import Store
@@ -34,6 +37,7 @@ KEY_CACHE_MS = 5_000
 CONNECTOR_CACHE_MS = 2_000
 _CACHED = 4_096
 _PROBES = 8
+_HASHES = 2
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,9 +64,16 @@ class Gateway:
     uses: Cache[int] = field(init=False)
     credentials: Buckets = field(init=False)
     addresses: Buckets = field(init=False)
+    logins: Buckets = field(init=False)
+    sessions: Cache[SessionCheck | None] = field(init=False)
+    tokens: AccessTokens = field(init=False)
+    passwords: Passwords = field(init=False)
+    mailer: Mailer = field(init=False)
     streams: Counter[str] = field(default_factory=Counter)
     # What waits for other people's systems never takes the threads that answer requests.
     probes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _PROBES))
+    # Two hashes at once: log-ins never take the processor from everybody else.
+    hashing: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _HASHES))
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -71,6 +82,24 @@ class Gateway:
         self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
         self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
         self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)
+        given = self.settings
+        self.logins = Buckets(given.login_rate_per_minute, self.clock)
+        self.sessions = Cache(KEY_CACHE_MS, _CACHED, self.clock)
+        self.tokens = AccessTokens(
+            self.catalog,
+            self.sealer,
+            self.clock,
+            issuer=given.public_url,
+            lives_s=given.access_token_s,
+        )
+        self.passwords = Passwords(given.password_memory_kib, given.password_rounds)
+        self.mailer = mailer(given)
+
+    def behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something behind the answer; closing waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
 
     async def close(self) -> None:
         """Finish what runs behind the answers, and let go of everything."""

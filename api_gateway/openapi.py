@@ -9,16 +9,22 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api_gateway.problems import FieldProblem, ProblemBody
+from api_gateway.problems import FieldProblem, ProblemBody, TenantChoice
 from connectors.sealing import new_key
+from schemas.base import WireValue
 from schemas.settings import Settings
 
 _TAGS = (
     ("connectors", "Other people's storage, streams and guides."),
     ("clips", "Moments of live channels, cut to the exact frame."),
+    ("renditions", "Recipes, and the files made by them."),
+    ("epg", "Programme guides: stations, schedules, and which channel is which station."),
     ("jobs", "Long work: what was asked for, how far it is, what came of it."),
     ("events", "Every change of every job, as it happens or page by page."),
-    ("authentication", "API keys."),
+    ("authentication", "API keys, log-in, second factors, recovery, sign-on."),
+    ("tenants", "The tenant itself: its rules, its sign-on, its end."),
+    ("users", "The people of a tenant."),
+    ("audit", "Who did what, when, and from where."),
     ("service", "Is it alive, is it ready, what does it measure."),
 )
 _DESCRIPTION = (
@@ -27,6 +33,7 @@ _DESCRIPTION = (
 )
 _SECURITY = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
 }
 
 
@@ -49,7 +56,7 @@ def _made(app: FastAPI) -> dict[str, Any]:
     components = made.setdefault("components", {})
     components["securitySchemes"] = _SECURITY
     schemas = components.setdefault("schemas", {})
-    for model in (ProblemBody, FieldProblem):
+    for model in (ProblemBody, FieldProblem, TenantChoice):
         schemas[model.__name__] = _schema(model)
     for path in made["paths"].values():
         for operation in path.values():
@@ -59,7 +66,7 @@ def _made(app: FastAPI) -> dict[str, Any]:
     return made
 
 
-def _schema(model: type[ProblemBody] | type[FieldProblem]) -> dict[str, Any]:
+def _schema(model: type[WireValue]) -> dict[str, Any]:
     shape = model.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
     shape.pop("$defs", None)
     return shape

@@ -43,6 +43,7 @@ _CODES = {
     405: "method_not_allowed",
     406: "not_acceptable",
     409: "conflict",
+    410: "gone",
     413: "too_large",
     415: "unsupported_media_type",
     422: "invalid",
@@ -59,6 +60,13 @@ class FieldProblem(WireValue):
     message: str
 
 
+class TenantChoice(WireValue):
+    """A tenant a log-in may mean."""
+
+    id: str
+    name: str
+
+
 class ProblemBody(WireValue):
     """An RFC 9457 problem; `code` is stable, `retryable` says whether the same request may work."""
 
@@ -72,6 +80,9 @@ class ProblemBody(WireValue):
     errors: tuple[FieldProblem, ...] = ()
     held: dict[str, int] | None = Field(
         default=None, description="with `out_of_window`: what is still served, startMs and endMs"
+    )
+    tenants: tuple[TenantChoice, ...] | None = Field(
+        default=None, description="with `tenant_required`: the tenants to choose from"
     )
 
 
@@ -87,6 +98,7 @@ class Problem(Exception):
         found: Sequence[FieldProblem] = (),
         headers: dict[str, str] | None = None,
         held: dict[str, int] | None = None,
+        tenants: tuple[TenantChoice, ...] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -95,6 +107,7 @@ class Problem(Exception):
         self.found = tuple(found)
         self.headers = headers or {}
         self.held = held
+        self.tenants = tenants
 
 
 def of_error(error: errors.CuttingRoomError) -> Problem:
@@ -134,8 +147,9 @@ def response(problem: Problem, instance: str) -> Response:
         retryable=problem.status in _RETRYABLE,
         errors=problem.found,
         held=problem.held,
+        tenants=problem.tenants,
     )
-    exclude = {"held"} if problem.held is None else None
+    exclude = {name for name in ("held", "tenants") if getattr(problem, name) is None}
     text = json.dumps(body.model_dump(mode="json", exclude=exclude), ensure_ascii=True)
     return Response(
         text, status_code=problem.status, media_type=MEDIA_TYPE, headers=problem.headers

@@ -16,15 +16,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import strictjson
-from api_gateway.auth import authenticate
-from api_gateway.deps import gateway
+from api_gateway.auth import Meanwhile, Need, address, authenticate, spend
+from api_gateway.deps import caller, gateway, in_thread
 from api_gateway.problems import FieldProblem, Problem, ProblemBody
-from schemas.accounts import Scope
 
 MAX_BODY_BYTES = 256 * 1024
 SCOPE = "x-scope"
+MEANWHILE = "x-meanwhile"
+LIMITED = "x-limited"
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 _SECURED = (401, 403, 429, 503)
+_LIMITED = (429, 503)
+# Jobs are not among them: a job says itself who asked for it, and accepting one asks no catalogue.
+_WRITTEN_DOWN = frozenset({"connectors", "admin", "session"})
 
 
 class StrictRequest(Request):
@@ -59,19 +63,29 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind our judgement."""
         handle = super().get_route_handler()
-        scope: Scope | None = (self.openapi_extra or {}).get(SCOPE)
+        extra = self.openapi_extra or {}
+        need: Need | None = extra.get(SCOPE)
+        meanwhile = frozenset(extra.get(MEANWHILE, ()))
+        limited = extra.get(LIMITED, False)
+        action = self.operation_id if need in _WRITTEN_DOWN and self.methods != {"GET"} else None
         known = frozenset(_query_names(self))
         takes_body = self.body_field is not None
 
         async def judged(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
-            if scope is not None:
-                strict.state.principal = await authenticate(strict, gateway(strict), scope)
+            if need is not None:
+                who = await authenticate(strict, gateway(strict), need, meanwhile)
+                strict.state.principal = who
+            elif limited:
+                spend(strict, gateway(strict).logins.take(address(strict)))
+            _check_names(strict)
             _check_query(strict, known)
             await _check_body(strict, takes_body=takes_body)
             answer = await handle(strict)
-            if scope is not None:
+            if need is not None or limited:
                 answer.headers.update(strict.state.rate)
+            if action is not None and answer.status_code < 400:
+                await in_thread(_write_down, strict, action, answer.headers.get("location"))
             return answer
 
         return judged
@@ -83,20 +97,46 @@ def router(tag: str) -> APIRouter:
 
 
 def operation(
-    scope: Scope | None,
+    need: Need | None,
     *errors: int,
     example: Any = None,
-    headers: Iterable[str] = (),
+    meanwhile: Iterable[Meanwhile] = (),
+    limited: bool = False,
 ) -> dict[str, Any]:
-    """How an operation is declared: the scope it needs, its own errors, a body that works."""
+    """How an operation is declared: the scope it needs, its own errors, a body that works.
+
+    `meanwhile` opens it to callers in the middle of something; `limited` counts requests without
+    a credential by address, as it must be wherever a password or a code is judged.
+    """
     extra: dict[str, Any] = {}
-    if scope is not None:
-        extra[SCOPE] = scope
-        extra["security"] = [{"apiKey": []}]
+    if need is not None:
+        extra[SCOPE] = need
+        extra["security"] = [{"bearer": []}]
+        if need != "session":
+            extra["security"].append({"apiKey": []})
+    if meanwhile:
+        extra[MEANWHILE] = sorted(meanwhile)
+    if limited:
+        extra[LIMITED] = True
     if example is not None:
         extra["requestBody"] = {"content": {"application/json": {"example": example}}}
-    statuses = sorted({*errors, *(_SECURED if scope is not None else ())})
+    always = _SECURED if need is not None else _LIMITED if limited else ()
+    statuses = sorted({*errors, *always})
     return {"openapi_extra": extra, "responses": {s: _refusal(s) for s in statuses}}
+
+
+def _write_down(request: Request, action: str, location: str | None) -> None:
+    who = caller(request)
+    target = "/".join(str(value) for value in request.path_params.values()) or location
+    with gateway(request).catalog.write() as tx:
+        tx.audit.add(
+            who.tenant_id,
+            who.subject,
+            action,
+            target=target,
+            address=address(request),
+            agent=request.headers.get("user-agent"),
+        )
 
 
 def _refusal(status: int) -> dict[str, Any]:
@@ -111,6 +151,12 @@ _PROBLEM_REF = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
 
 def _query_names(route: APIRoute) -> Iterable[str]:
     return (param.alias for param in route.dependant.query_params)
+
+
+def _check_names(request: Request) -> None:
+    """A name with a NUL is nobody's, and some databases refuse to be asked for it."""
+    if any("\0" in str(request.path_params.get(name, "")) for name in ("id", "email", "tenant")):
+        raise Problem(404, "no such resource")
 
 
 def _check_query(request: Request, known: frozenset[str]) -> None:

@@ -21,7 +21,7 @@ from connectors.base import ConnectorEnv
 from connectors.egress import Egress
 from connectors.registry import Registry
 from connectors.sealing import Sealer, new_key
-from schemas.accounts import SCOPES, Scope
+from schemas.accounts import SCOPES, Role, Scope, User
 from schemas.settings import Settings
 from store.client import Store
 from store.events import AsyncEvents, Events
@@ -29,6 +29,14 @@ from store.jobs import Jobs
 from tests.fakes import FixedClock
 
 NOW_MS = 1_643_960_000_000
+# Hashing is cheap and nobody is held up: what is judged here is what happens, not how slowly.
+IN_NO_TIME: dict[str, Any] = {
+    "password_memory_kib": 8,
+    "password_rounds": 1,
+    "answer_floor_ms": 0,
+    "login_rate_per_minute": 10_000,
+}
+PASSWORD = "correct horse battery"
 HLS = {
     "type": "hls",
     "name": "News",
@@ -106,6 +114,47 @@ class Kit:
         """POST a clip."""
         return self.post(clip_path(connector_id, file_id), options.pop("body", {}), **options)
 
+    def user(
+        self,
+        email: str = "admin@example.com",
+        role: Role = "admin",
+        *,
+        of: str = "mine",
+        password: str | None = PASSWORD,
+        **more: Any,
+    ) -> User:
+        """A user with a password."""
+        account = self.mine if of == "mine" else self.theirs
+        hashed = None if password is None else self.gateway.passwords.hashed(password)
+        with self.gateway.catalog.write() as tx:
+            return tx.users.create(account.tenant_id, email, email, role, hashed, **more)
+
+    def login(self, email: str = "admin@example.com", password: str = PASSWORD) -> dict[str, Any]:
+        """What logging in answers."""
+        answer = self.post("/v1/auth/token", {"email": email, "password": password}, key=None)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def bearer(self, role: Role = "admin", *, of: str = "mine") -> str:
+        """`Bearer` and an access token of a user of its own with this role."""
+        email = f"{role}.of.{of}@example.com"
+        account = self.mine if of == "mine" else self.theirs
+        with self.gateway.catalog.read() as tx:
+            known = bool(tx.users.candidates(email, account.tenant_id, 1))
+        if not known:
+            self.user(email, role, of=of)
+        return f"Bearer {self.login(email)['accessToken']}"
+
+    def as_user(self, method: str, path: str, bearer: str, **options: Any) -> httpx.Response:
+        """The answer to a request with an access token."""
+        return self.ask(method, path, key=None, headers={"Authorization": bearer}, **options)
+
+    def letters(self) -> list[str]:
+        """Every letter that was written, the oldest first."""
+        folder = Path(self.gateway.settings.data_dir) / "mail"
+        return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.eml"))]
+
     def api_key(self, *scopes: Scope, name: str = "") -> str:
         """A new secret of my tenant with these scopes."""
         with self.gateway.catalog.write() as tx:
@@ -129,7 +178,7 @@ def a_kit(folder: Path, **settings: Any) -> Iterator[Kit]:
     clock = FixedClock(NOW_MS)
     url = catalog_url(str(folder))
     migrate(url)
-    chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **settings)
+    chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **{**IN_NO_TIME, **settings})
     server = fakeredis.FakeServer()
     catalog, used = (
         Catalog(url, clock=clock),

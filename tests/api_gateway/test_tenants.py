@@ -1,0 +1,116 @@
+"""Tenants: signing up, changing, and being deleted after a grace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway_kit import Kit, a_kit
+
+DAY_MS = 24 * 3600_000
+BODY = {"name": "Harbour News", "admin": {"email": "a@harbour.example"}}
+
+
+def sign_up(kit: Kit, **more: Any) -> Any:
+    headers = more.pop("headers", {})
+    return kit.post("/v1/tenants", {**BODY, **more}, key=None, headers=headers)
+
+
+def test_signing_up_makes_a_tenant_and_mails_its_admin(tmp_path: Path) -> None:
+    with a_kit(tmp_path, signup="open") as kit:
+        made = sign_up(kit, headers={"Idempotency-Key": "k1"})
+        again = sign_up(kit, headers={"Idempotency-Key": "k1"})
+        taken = sign_up(kit)
+        password = re.findall(r"Temporary password: (\S+)", kit.letters()[-1])[0]
+        asked = kit.login("a@harbour.example", password)
+
+        assert made.status_code == 201
+        assert (made.json()["admin"]["role"], made.json()["name"]) == ("admin", "Harbour News")
+        assert (again.status_code, again.json()) == (201, made.json())
+        assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
+        assert asked["challenge"] == "newPassword"
+        assert len(kit.letters()) == 1
+
+
+def test_nobody_signs_up_where_it_is_off(tmp_path: Path) -> None:
+    with a_kit(tmp_path, signup="off") as kit:
+        answer = sign_up(kit)
+
+        assert (answer.status_code, answer.json()["code"]) == (403, "signup_off")
+
+
+def test_an_invitation_is_for_one_address_once_in_time(kit: Kit) -> None:
+    with kit.gateway.catalog.write() as tx:
+        anyones = tx.invitations.make(None, DAY_MS)
+        theirs = tx.invitations.make("A@harbour.example", DAY_MS)
+        late = tx.invitations.make(None, 0)
+
+    refused = [
+        sign_up(kit),
+        sign_up(kit, invitation="cri_made_up"),
+        sign_up(kit, invitation=late),
+        sign_up(kit, invitation=theirs, admin={"email": "b@harbour.example"}),
+    ]
+    done = sign_up(kit, invitation=theirs)
+    again = sign_up(kit, invitation=theirs, name="Other")
+    other = sign_up(kit, invitation=anyones, name="Other", admin={"email": "b@b.example"})
+
+    assert [r.json()["code"] for r in refused] == ["invitation_invalid"] * 4
+    assert (done.status_code, again.status_code, other.status_code) == (201, 403, 201)
+
+
+def test_an_invitation_is_not_used_up_by_a_name_that_is_taken(kit: Kit) -> None:
+    with kit.gateway.catalog.write() as tx:
+        code = tx.invitations.make(None, DAY_MS)
+
+    taken = sign_up(kit, invitation=code, name="mine")
+
+    assert taken.status_code == 409
+    assert sign_up(kit, invitation=code).status_code == 201
+
+
+def test_a_tenant_is_shown_and_changed(kit: Kit) -> None:
+    shown = kit.get("/v1/tenant")
+    changed = kit.patch("/v1/tenant", {"name": "ours"}, headers={"If-Match": '"v1"'})
+    stale = kit.patch("/v1/tenant", {"name": "ours"}, headers={"If-Match": '"v1"'})
+    taken = kit.patch("/v1/tenant", {"name": "theirs"})
+
+    assert (shown.json()["name"], shown.json()["id"]) == ("mine", kit.mine.tenant_id)
+    assert (changed.json()["name"], changed.headers["etag"]) == ("ours", '"v2"')
+    assert (stale.status_code, taken.status_code) == (412, 409)
+
+
+def delete(kit: Kit, name: str = "mine", key: str = "mine") -> Any:
+    return kit.ask("DELETE", f"/v1/tenant?name={name}", key=key)
+
+
+def test_deleting_asks_for_the_name(kit: Kit) -> None:
+    assert kit.ask("DELETE", "/v1/tenant").status_code == 422
+    assert delete(kit, "theirs").json()["code"] == "name_mismatch"
+    assert kit.get("/v1/jobs").status_code == 200
+
+
+def test_a_tenant_in_its_grace_can_only_be_looked_at_and_restored(kit: Kit) -> None:
+    kit.user()
+    bearer = f"Bearer {kit.login()['accessToken']}"
+
+    marked = delete(kit)
+    shut = [kit.get("/v1/jobs"), kit.as_user("GET", "/v1/jobs", bearer)]
+    shown = kit.get("/v1/tenant").json()["deletionAt"]
+    restored = kit.post("/v1/tenant/restore")
+
+    assert marked.status_code == 202
+    assert shown == marked.json()["deletionAt"] == "2022-02-11T07:33:20.000Z"
+    assert [a.json()["code"] for a in shut] == ["tenant_deleting"] * 2
+    assert kit.get("/v1/auth/verify").json()["valid"]
+    assert restored.json()["deletionAt"] is None
+    assert kit.get("/v1/jobs").status_code == 200
+    assert "will be deleted" in kit.letters()[-1]
+
+
+@pytest.mark.parametrize("role", ["viewer", "editor"])
+def test_only_an_admin_deletes(kit: Kit, role: Any) -> None:
+    assert kit.as_user("DELETE", "/v1/tenant?name=mine", kit.bearer(role)).status_code == 403
