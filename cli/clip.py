@@ -99,13 +99,14 @@ def reaching(settings: Settings, url: str, work: str) -> Settings:
 
     What a playlist from elsewhere names is still judged.
     """
-    own = _own_addresses(url)
+    own = own_addresses(url)
     update = {"allow_cidrs": (*settings.allow_cidrs, *own), "work_dir": work, "data_dir": work}
     # Nothing is sealed here, but a ring must have a key.
     return settings.model_copy(update=update | {"secret_keys": new_key()})
 
 
-def _own_addresses(url: str) -> tuple[str, ...]:
+def own_addresses(url: str) -> tuple[str, ...]:
+    """The addresses of a typed URL's host that only an operator may allow."""
     host = urlsplit(url).hostname
     if host is None:
         raise InvalidCommand("give the address of a playlist, as in https://host/live.m3u8")

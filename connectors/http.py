@@ -131,6 +131,17 @@ class HttpFiles:
         return f"{url}?{self._auth.query.get_secret_value()}" if self._auth.query else url
 
 
+class WebFile(HttpFiles):
+    """The one file behind a URL, whatever it is called there."""
+
+    def __init__(self, url: str, auth: Auth, egress: Egress) -> None:
+        super().__init__(Config(base_url="http://unused"), auth, egress)
+        self._url = url
+
+    def _address(self, path: str) -> str:
+        return self._url
+
+
 class HttpReader:
     """One file of a web server; every thread has a kept-alive connection of its own."""
 

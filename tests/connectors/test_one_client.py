@@ -21,7 +21,9 @@ KEEPERS = {
     "urllib.request": set[str](),
     "httpx": set[str](),
     "aiohttp": set[str](),
-    "ftplib": set[str](),
+    "ftplib": {"connectors/ftp.py"},
+    "paramiko": {"connectors/sftp.py"},
+    "asyncssh": set[str](),
 }
 
 
