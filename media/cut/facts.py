@@ -8,7 +8,7 @@ from fractions import Fraction
 from media.cut import h264, hevc
 from media.cut.source import Mp4Pictures, TsPictures
 from schemas.cuts import PictureFacts
-from schemas.errors import CorruptMedia
+from schemas.errors import CorruptMedia, UnsupportedMedia
 
 
 def parameter_sets(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> tuple[bytes, ...]:
@@ -65,6 +65,8 @@ def _h264_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> Pi
     if not sets.sps:
         raise CorruptMedia("the pictures bear no parameter sets")
     sps = next(iter(sets.sps.values()))
+    if not sps.frame_mbs_only:
+        _refuse_lone_fields(pictures, starts, sets)
     return PictureFacts(
         codec="h264",
         timebase=Fraction(1, pictures.timescale),
@@ -78,6 +80,14 @@ def _h264_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> Pi
         sets=tuple(nal.hex() for nal in nals),
         uncopyable="parameter sets change under one id" if changed else None,
     )
+
+
+def _refuse_lone_fields(
+    pictures: TsPictures | Mp4Pictures, starts: Sequence[int], sets: h264.ParameterSets
+) -> None:
+    """A frame must come whole: fields that bear a PTS each would count as frames."""
+    if any(h264.is_lone_field(pictures.nals(start), sets) for start in starts):
+        raise UnsupportedMedia("the two fields of a picture come one by one, each with its PTS")
 
 
 def _bottom_first(

@@ -589,6 +589,13 @@ def parse_slice_numbers(nal: bytes, sets: ParameterSets) -> SliceNumbers:
     return _slice_numbers(bits, nal_type(nal) == IDR, sets)
 
 
+def is_lone_field(nals: Iterable[bytes], sets: ParameterSets) -> bool:
+    """Whether an access unit holds one field of a picture and not the other."""
+    numbers = [parse_slice_numbers(nal, sets) for nal in nals if is_slice(nal)]
+    parities = {each.bottom_field for each in numbers if each.field_pic}
+    return len(parities) == 1 and all(each.field_pic for each in numbers)
+
+
 def _slice_numbers(bits: BitReader, idr: bool, sets: ParameterSets) -> SliceNumbers:
     first_mb, slice_type = bits.ue(1 << 20), bits.ue(9) % 5
     pps_id_at = bits.position

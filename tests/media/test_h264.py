@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from media.cut import h264
-from media.cut.bits import join_annexb, join_prefixed
+from media.cut.bits import escape, join_annexb, join_prefixed, split_annexb, unescape
+from media.cut.facts import picture_facts
 from media.cut.h264 import (
     IdRewriter,
     ParameterSets,
@@ -289,6 +290,49 @@ def test_interlaced_high_bit_depth_and_matrices_are_seen() -> None:
     assert sets.sps[0].chroma_format_idc == 3
     assert sets.sps[0].scaling_matrix or sets.pps[0].scaling_matrix
     assert not parse_pps(sets_of(stream("cavlc")[0].nals)[1]).cabac
+
+
+def as_field(nal: bytes, at: int, *, bottom: bool) -> bytes:
+    """A slice with its field flag, which stands at a bit, raised."""
+    raw = unescape(nal)
+    bits = "".join(f"{byte:08b}" for byte in raw)
+    bits = f"{bits[:at]}1{int(bottom)}{bits[at + 1 :]}"
+    bits += "0" * (-len(bits) % 8)
+    return escape(int(bits, 2).to_bytes(len(bits) // 8, "big"))
+
+
+def test_a_field_without_its_other_half_is_told_from_a_frame() -> None:
+    units = stream("mbaff tff")
+    sets = ParameterSets(sets_of(units[0].nals))
+    (nal,) = (n for n in units[0].nals if h264.is_slice(n))
+    at = h264.parse_slice_numbers(nal, sets).frame_num_end
+    top, bottom = as_field(nal, at, bottom=False), as_field(nal, at, bottom=True)
+
+    assert h264.is_lone_field([top], sets)
+    assert h264.is_lone_field([bottom, bottom], sets)
+    assert not h264.is_lone_field([top, bottom], sets)
+    assert not h264.is_lone_field([nal], sets)
+
+
+def test_fields_that_come_one_by_one_are_refused() -> None:
+    units = stream("mbaff tff")
+    nals = units[0].nals
+    sets = ParameterSets(sets_of(nals))
+    (nal,) = (n for n in nals if h264.is_slice(n))
+    at = h264.parse_slice_numbers(nal, sets).frame_num_end
+    field = join_annexb([*sets_of(nals), as_field(nal, at, bottom=False)])
+
+    class OneField:
+        codec, timescale, pts, in_band = "h264", 90_000, [0], True
+
+        def nals(self, index: int) -> tuple[bytes, ...]:
+            return split_annexb(field)
+
+        def outer_sets(self) -> tuple[bytes, ...]:
+            return ()
+
+    with pytest.raises(UnsupportedMedia, match="fields of a picture come one by one"):
+        picture_facts(OneField(), [0])  # type: ignore[arg-type]  # as much of pictures as is asked
 
 
 def test_a_set_that_changes_under_its_id_is_told() -> None:
