@@ -21,9 +21,11 @@ from catalog.audit import Audit
 from catalog.challenges import Attempts, Challenges, Recoveries
 from catalog.connectors import Connectors
 from catalog.factors import Factors
+from catalog.renditions import Renditions
 from catalog.service import Deletions, Invitations, SigningKeys
 from catalog.sessions import Sessions
 from catalog.sso import Sso
+from catalog.stations import ChannelStations
 from schemas.errors import StoreUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -39,6 +41,8 @@ class Transaction:
         self.users = Users(session, clock)
         self.api_keys = ApiKeys(session, clock)
         self.connectors = Connectors(session, clock)
+        self.channel_stations = ChannelStations(session, clock)
+        self.renditions = Renditions(session, clock)
         self.answers = Answers(session, clock)
         self.sessions = Sessions(session, clock)
         self.attempts = Attempts(session, clock)

@@ -120,6 +120,21 @@ class ConnectorRow(Base):
     version: Mapped[int] = mapped_column(default=1)
 
 
+class RenditionRow(Base):
+    """A named recipe of a tenant."""
+
+    __tablename__ = "renditions"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    recipe: Mapped[dict[str, Any]]
+    created_ms: Mapped[int]
+    updated_ms: Mapped[int]
+    version: Mapped[int] = mapped_column(default=1)
+
+
 class AnswerRow(Base):
     """The first answer to a request with an Idempotency-Key; `sealed` opens with the key ring."""
 
@@ -324,3 +339,23 @@ class DeletionRow(Base):
     objects: Mapped[int]
     object_bytes: Mapped[int]
     redis_keys: Mapped[int]
+
+
+class ChannelStationRow(Base):
+    """Which station of which guide a channel is; `offset_ms` is added to the guide's times."""
+
+    __tablename__ = "channel_stations"
+    __table_args__ = (
+        Index("ix_channel_stations_tenant_id_epg_connector_id", "tenant_id", "epg_connector_id"),
+    )
+
+    tenant_id: Mapped[str] = mapped_column(
+        ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True
+    )
+    connector_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    channel_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    epg_connector_id: Mapped[str] = mapped_column(String(40))
+    station_id: Mapped[str] = mapped_column(String(255))
+    offset_ms: Mapped[int]
+    updated_ms: Mapped[int]
+    version: Mapped[int] = mapped_column(default=1)

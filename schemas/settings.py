@@ -83,6 +83,9 @@ class Settings(Value):
         ge=0,
         description="of all localized files; what was used least recently is removed past that",
     )
+    epg_wait_s: float = Field(
+        default=6.0, ge=0, le=30, description="a request's wait for a guide that is not held"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_dir: str | None = None
     worker_metrics_port: int | None = None

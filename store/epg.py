@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -205,7 +205,7 @@ def _check_size(texts: dict[str, str]) -> None:
         )
 
 
-def dedup_key(connector_id: str, stations: Sequence[str], now_ms: int) -> str:
-    """One refresh a minute of the same stations, however many ask for it."""
-    wanted = keys.digest("\0".join(stations))
-    return f"epg:{connector_id}:{wanted}:{now_ms // 60_000}"
+def dedup_key(command: RefreshEpg, now_ms: int) -> str:
+    """One refresh a minute of the same stations in the same way, however many ask for it."""
+    content = command.model_dump_json(exclude={"dedup_key"})
+    return f"epg:{command.connector.id}:{keys.digest(content)}:{now_ms // 60_000}"

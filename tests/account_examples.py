@@ -83,7 +83,14 @@ def _invited(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
         return {**example, "invitation": tx.invitations.make(None, 60_000)}, ""
 
 
+def _a_guide(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    config = {"url": "http://127.0.0.1:9/guide.xml"}
+    guide = kit.connector("A guide", type="xmltv", config=config)
+    return {**example, "epgConnectorId": guide}, "mine"
+
+
 _FILLED: dict[str, Any] = {
+    "setChannelStation": _a_guide,
     "authenticate": _login,
     "changeTemporaryPassword": _temporary,
     "confirmRecoverPassword": _mailed,

@@ -159,8 +159,7 @@ def refresh_guides(guides: Guides, jobs: Jobs, now_ms: int) -> int:
     """Accept a refresh of every watched guide whose time has come."""
     count = 0
     for command in guides.due(now_ms):
-        key = dedup_key(command.connector.id, command.stations, now_ms)
-        jobs.accept(command.model_copy(update={"dedup_key": key}))
+        jobs.accept(command.model_copy(update={"dedup_key": dedup_key(command, now_ms)}))
         count += 1
     return count
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api_gateway import etag, paging
+from api_gateway import etag, guides, paging
 from api_gateway.answers import Answer, answer, conditional, once, page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
@@ -225,6 +225,7 @@ async def update_connector(
 
     changed = await in_thread(change)
     deps.connectors.drop(caller.tenant_id, connector_id)
+    await guides.forget(deps, caller.tenant_id, connector_id)
     view = await in_thread(_view, deps, changed)
     return answer(view, ETag=etag.of_version(changed.version)).response
 
@@ -255,6 +256,7 @@ async def delete_connector(
             tx.connectors.delete(caller.tenant_id, connector_id)
 
     await in_thread(delete)
+    await guides.forget(deps, caller.tenant_id, connector_id)
     deps.connectors.drop(caller.tenant_id, connector_id)
     return Response(status_code=204)
 

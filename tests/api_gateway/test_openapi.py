@@ -31,6 +31,8 @@ CONTRACT = {
     "updateRendition": ("patch", "/v1/renditions/{id}"),
     "deleteRendition": ("delete", "/v1/renditions/{id}"),
     "createRenditionJob": ("post", "/v1/connectors/{id}/files/{fileId}/renditions"),
+    "lookupStations": ("get", "/v1/epg/stations"),
+    "getChannelEpg": ("get", "/v1/connectors/{id}/channels/{channelId}/epg"),
     "clipFromStream": ("post", "/v1/connectors/{id}/files/{fileId}/clip"),
 }
 
@@ -122,13 +124,13 @@ def test_another_tenants_ids_are_unknown_ids(tmp_path: Path, document: dict[str,
     with a_kit(tmp_path) as kit:
         theirs = a_place_for_each_id(kit, "theirs")
         walked = 0
-        for method, path, _ in operations(document):
+        for method, path, operation in operations(document):
             # Accounts have ids of other kinds: test_isolation.py walks them all.
             if "{id}" not in path or path.startswith("/v1/users"):
                 continue
             for other in (theirs["job"], theirs["connector"], theirs["key"], theirs["rendition"]):
-                foreign = ask(kit, method, filled(path, theirs, id=other))
-                unknown = ask(kit, method, filled(path, theirs, id="unknown"))
+                foreign = ask(kit, method, filled(path, theirs, id=other), **example(operation))
+                unknown = ask(kit, method, filled(path, theirs, id="unknown"), **example(operation))
 
                 assert foreign.status_code == unknown.status_code == 404, (method, path)
                 assert told(foreign, other) == told(unknown, "unknown"), (method, path)
@@ -180,9 +182,14 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
 
 
 def ask(kit: Kit, method: str, path: str, **options: Any) -> Any:
-    if method in {"post", "patch"} and "cancel" not in path:
-        options["json"] = {}
+    if method in {"post", "patch", "put"} and "cancel" not in path:
+        options.setdefault("json", {})
     return kit.ask(method.upper(), path, headers={"Accept": "application/json"}, **options)
+
+
+def example(operation: dict[str, Any]) -> dict[str, Any]:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    return {"json": body["example"]} if "example" in body else {}
 
 
 def told(answer: Any, identity: str) -> str:

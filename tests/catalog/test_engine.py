@@ -36,7 +36,7 @@ def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
     migrate(url)
 
     with sqlite3.connect(tmp_path / "catalog.sqlite3") as raw:
-        assert raw.execute("select version_num from alembic_version").fetchall() == [("0002",)]
+        assert raw.execute("select version_num from alembic_version").fetchall() == [("0004",)]
     raw.close()
 
 
