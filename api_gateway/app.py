@@ -30,6 +30,7 @@ from api_gateway.routes.localize import localize
 from api_gateway.routes.mfa import mfa
 from api_gateway.routes.renditions import renditions
 from api_gateway.routes.service import service
+from api_gateway.routes.sso import sso
 from api_gateway.routes.tenants import tenants
 from api_gateway.routes.users import users
 from schemas.errors import CuttingRoomError
@@ -45,6 +46,7 @@ ROUTERS = (
     events,
     auth,
     mfa,
+    sso,
     api_keys,
     tenants,
     users,

@@ -19,6 +19,7 @@ from api_gateway.accesstokens import AccessTokens
 from api_gateway.cache import Cache
 from api_gateway.mail import Mailer, mailer
 from api_gateway.measures import Measures
+from api_gateway.oidc import Oidc
 from api_gateway.ratelimit import Buckets
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
@@ -69,6 +70,7 @@ class Gateway:
     tokens: AccessTokens = field(init=False)
     passwords: Passwords = field(init=False)
     mailer: Mailer = field(init=False)
+    oidc: Oidc = field(init=False)
     streams: Counter[str] = field(default_factory=Counter)
     # What waits for other people's systems never takes the threads that answer requests.
     probes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _PROBES))
@@ -94,6 +96,7 @@ class Gateway:
         )
         self.passwords = Passwords(given.password_memory_kib, given.password_rounds)
         self.mailer = mailer(given)
+        self.oidc = Oidc(self.env.egress, self.clock)
 
     def behind(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something behind the answer; closing waits for it."""
