@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -406,29 +406,12 @@ class _Wanted:
     allow_short: bool = False
 
 
-class Stream:
-    """The body of an answer, read straight from its socket; never decoded, so never larger."""
+class RawBody:
+    """An answer's body as it comes off its socket, also where an SDK sent the request."""
 
-    def __init__(self, reply: requests.Response, url: str, wanted: ByteRange | None) -> None:
-        if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {
-            "",
-            "identity",
-        }:
-            raise SourceUnavailable(f"{redacted(url)} answered in an encoding nobody asked for")
-        self.partial = reply.status_code == 206
-        if self.partial:
-            match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
-            if wanted is None or match is None or int(match[1]) != wanted.offset:
-                raise SourceUnavailable(
-                    f"{redacted(url)} answered another range than was asked for"
-                )
-        self.validators = Validators(
-            size=_total_size(reply),
-            etag=reply.headers.get("ETag"),
-            modified_ms=modified_ms(reply.headers.get("Last-Modified")),
-        )
+    def __init__(self, raw: Any, url: str) -> None:
         # urllib3's own readinto would copy every byte once more.
-        self._raw, self._body, self._url = reply.raw, cast("Any", reply.raw)._fp, url
+        self._raw, self._body, self._url = raw, raw._fp, url
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Some bytes, 0 at the end; a connection whose answer is over is kept for the next."""
@@ -440,6 +423,25 @@ class Stream:
         if self._body.isclosed():
             self._raw.release_conn()
         return count
+
+
+class Stream(RawBody):
+    """The body of an answer of ours; never decoded, so never larger than what came."""
+
+    def __init__(self, reply: requests.Response, url: str, wanted: ByteRange | None) -> None:
+        super().__init__(reply.raw, url)
+        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in {"", "identity"}:
+            raise SourceUnavailable(f"{redacted(url)} answered in an encoding nobody asked for")
+        self.partial = reply.status_code == 206
+        told = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+        if self.partial and not (wanted and told and int(told[1]) == wanted.offset):
+            raise SourceUnavailable(f"{redacted(url)} answered another range than was asked for")
+        self.validators = Validators(
+            size=_total_size(reply),
+            etag=reply.headers.get("ETag"),
+            modified_ms=modified_ms(reply.headers.get("Last-Modified")),
+        )
 
 
 class Egress:

@@ -26,19 +26,19 @@ from connectors.base import (
     Artifact,
     AuthModel,
     CheckFence,
-    ConfigModel,
     ConnectorEnv,
     Control,
     Entry,
     Intent,
     OnBytes,
+    PacedConfig,
     Page,
     Query,
     TimedUrl,
     key_parts,
     paged,
 )
-from connectors.egress import Budget, Judge, Limits, ours_within, spending
+from connectors.egress import Budget, Judge, Limits, RawBody, ours_within, spending
 from schemas.connectors import Capability, Published
 from schemas.errors import (
     AccessDenied,
@@ -47,9 +47,11 @@ from schemas.errors import (
     DestinationUnavailable,
     FieldInvalid,
     RateLimited,
+    SourceChanged,
     SourceNotFound,
     SourceUnavailable,
 )
+from schemas.localized import Validators
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -60,6 +62,8 @@ PART_BYTES = 8 * 1024 * 1024
 MAX_PARTS = 9_000
 MAX_LISTED = 10_000
 MAX_URL_TTL_S = 7 * 24 * 3600
+# A whole object may take a day, as long as it keeps coming.
+LONG = Limits(idle_timeout_s=30, total_timeout_s=24 * 3600)
 JOB_FIELD = "cuttingroom-job"
 HASH_FIELD = "cuttingroom-sha256"
 # While it joins parts a server may be silent for long, or send a blank now and then.
@@ -72,7 +76,7 @@ _RACED = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 _BUSY = frozenset({"429", "SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"})
 
 
-class Config(ConfigModel):
+class Config(PacedConfig):
     """Which bucket, and where; `prefix` is a folder that every key lies below."""
 
     bucket: str = Field(min_length=3, max_length=63)
@@ -190,6 +194,13 @@ class Bucket:
             if self.stat(file_id).size is not None:
                 return b""
             raise
+
+    def reader(self, file_id: str, expected: Validators, control: Control) -> BucketReader:
+        """A further connection, asking for the expected version alone."""
+        place = {"Bucket": self._config.bucket, "Key": self._key(file_id)}
+        if expected.strong_etag:
+            place["IfMatch"] = expected.strong_etag
+        return BucketReader(self._client, place, f"{self._place()}/{file_id}", control)
 
     def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
         """A presigned URL; it is a credential until it expires."""
@@ -516,6 +527,49 @@ class Bucket:
             with suppress(ClientError, BotoCoreError):
                 self._client.delete_object(**place)
         return False
+
+
+class BucketReader:
+    """One object, read as streams over a connection of the thread that asks."""
+
+    def __init__(
+        self, client: S3Client, place: dict[str, str], name: str, control: Control
+    ) -> None:
+        self._client, self._place, self._name, self._control = client, place, name, control
+
+    @contextmanager
+    def open(self, offset: int, length: int | None) -> Iterator[BucketStream]:
+        """The bytes; `SourceChanged` where the object is another one now."""
+        asked: Any = dict(self._place)
+        if length is not None:
+            asked["Range"] = f"bytes={offset}-{offset + length - 1}"
+        with _reading(self._name), spending(Budget(LONG, control=self._control)):
+            try:
+                answer = self._client.get_object(**asked)
+            except ClientError as error:
+                if _code(error) in _TAKEN:
+                    raise SourceChanged(f"{self._name} is not the object it was") from None
+                raise
+        with closing(answer["Body"]) as body:
+            yield BucketStream(answer, body, self._name)
+
+    def close(self) -> None:
+        """Nothing: connections belong to the client."""
+
+
+class BucketStream(RawBody):
+    """An object's bytes as they come."""
+
+    def __init__(self, answer: Any, body: Any, name: str) -> None:
+        super().__init__(body._raw_stream, name)
+        span = answer.get("ContentRange", "")
+        total = span.rpartition("/")[2]
+        self.partial = bool(span)
+        self.validators = Validators(
+            size=int(total) if total.isdigit() else answer["ContentLength"],
+            etag=answer.get("ETag"),
+            modified_ms=int(answer["LastModified"].timestamp() * 1000),
+        )
 
 
 _PROBED: dict[tuple[str, str], bool] = {}

@@ -86,6 +86,7 @@ def an_http_ref(url: str, **config: Any) -> ConnectorRef:
 @contextmanager
 def a_bench(folder: Path, attempts: int = 1, **settings: Any) -> Iterator[Bench]:
     """A worker on a folder."""
+    folder.mkdir(exist_ok=True)
     chosen = Settings(
         data_dir=str(folder),
         media_store=str(folder / "media"),
