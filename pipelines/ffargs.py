@@ -18,6 +18,7 @@ MAX_STREAMS = 64
 _VIDEO_ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 _AUDIO_ENCODERS = {"aac": "aac", "opus": "libopus"}
 _MUXERS = {"mp4": "mp4", "webm": "webm", "mkv": "matroska"}
+_TAGS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09"}
 _PRESETS: dict[str, dict[str, str | int]] = {
     "h264": {"fast": "veryfast", "balanced": "faster", "slow": "slow"},
     "hevc": {"fast": "superfast", "balanced": "veryfast", "slow": "slow"},
@@ -71,6 +72,7 @@ class Picture(Value):
     cropped: tuple[int, int] | None = None
     padded: tuple[int, int] | None = None
     pixel_format: Literal["yuv420p", "yuv420p10le"] = "yuv420p"
+    sample_aspect: Fraction = Fraction(1)
     grid: Grid | None = None
     beneath: int | None = None
 
@@ -86,7 +88,10 @@ class Sound(Value):
 
 
 class Output(Value):
-    """What is written: a file, or a ladder's segments; pictures and sounds by their number."""
+    """What is written: a file, or a ladder's segments; pictures and sounds by their number.
+
+    `shapes` tells for each picture which others have its aspect: DASH switches only among those.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$")
     form: Literal["file", "hls", "dash"] = "file"
@@ -94,6 +99,7 @@ class Output(Value):
     pictures: tuple[int, ...] = ()
     sounds: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
+    shapes: tuple[int, ...] = ()
     segment_us: int = 0
 
 
@@ -271,7 +277,9 @@ def _formed(stream: Any, picture: Picture) -> Any:
         stream = stream.filter("crop", *picture.cropped)
     if picture.padded is not None:
         stream = stream.filter("pad", *picture.padded, "(ow-iw)/2", "(oh-ih)/2")
-    return stream.filter("setsar", 1).filter("format", picture.pixel_format)
+    # Without the maximum, the filter rounds an aspect to two digits.
+    squared = stream.filter("setsar", sar=_ratio(picture.sample_aspect), max=65535)
+    return squared.filter("format", picture.pixel_format)
 
 
 def _levelled(stream: Any, sound: Sound) -> Any:
@@ -363,7 +371,9 @@ def _mapped(
 
 
 def _picture_options(picture: Picture, at: int, container: Container) -> dict[str, Any]:
-    tag = {f"tag:v:{at}": "hvc1"} if _is_hvc1(picture.recipe.codec, container) else {}
+    name = _TAGS.get(picture.recipe.codec) if container == "mp4" else None
+    # A copied stream would keep the tag of its own container, an encoded one gets this or none.
+    tag = {f"tag:v:{at}": name} if name and (picture.copied or name == "hvc1") else {}
     if picture.copied:
         return {f"c:v:{at}": "copy"} | tag
     recipe, codec = picture.recipe, picture.recipe.codec
@@ -466,7 +476,13 @@ def _stream_map(output: Output) -> str:
 
 def _dash_options(output: Output) -> dict[str, Any]:
     stem = output.name.rpartition(".")[0]
-    sets = [kind for kind, held in (("v", output.pictures), ("a", output.sounds)) if held]
+    shapes = output.shapes or (0,) * len(output.pictures)
+    sets = [
+        ",".join(str(at) for at, found in enumerate(shapes) if found == one)
+        for one in dict.fromkeys(shapes)
+    ]
+    if output.sounds:
+        sets.append("a")
     return {
         "f": "dash",
         "seg_duration": _precise(output.segment_us),
@@ -474,7 +490,7 @@ def _dash_options(output: Output) -> dict[str, Any]:
         "use_timeline": 1,
         "init_seg_name": f"{stem}-$RepresentationID$-init.mp4",
         "media_seg_name": f"{stem}-$RepresentationID$-$Number%05d$.m4s",
-        "adaptation_sets": " ".join(f"id={n},streams={kind}" for n, kind in enumerate(sets)),
+        "adaptation_sets": " ".join(f"id={n},streams={held}" for n, held in enumerate(sets)),
     }
 
 

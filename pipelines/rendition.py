@@ -29,6 +29,8 @@ _STILLS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 _TEXTS = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _BITMAPS = {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle"}
 _DEFAULT_RATE = Fraction(25)
+# Two pictures whose aspects differ by less are the same picture with even sides.
+_NEARLY = Fraction(3, 100)
 
 
 class Source(Value):
@@ -534,12 +536,29 @@ class _Designer:
             segment = self._segment(rungs[0].recipe, rate)
             self._outputs[number] = output.model_copy(
                 update={
+                    "shapes": self._alike(pictures) if output.form == "dash" else (),
                     "pictures": pictures,
                     "sounds": sounds,
                     "labels": (*labels, *(f"sound{n or ''}" for n in range(len(sounds)))),
                     "segment_us": int(segment * 1_000_000),
                 }
             )
+
+    def _alike(self, pictures: tuple[int, ...]) -> tuple[int, ...]:
+        """For each picture a number its likes share; even sides are evened out by their pixels."""
+        aspects: list[Fraction] = []
+        found: list[int] = []
+        for number in pictures:
+            aspect = Fraction(*self._shapes[number].made)
+            like = next((n for n, a in enumerate(aspects) if abs(a / aspect - 1) < _NEARLY), None)
+            if like is None or self._pictures[number].copied:
+                like = aspects.index(aspect) if aspect in aspects else len(aspects)
+                aspects += [aspect] if like == len(aspects) else []
+            elif aspects[like] != aspect:
+                even = {"sample_aspect": aspects[like] / aspect}
+                self._pictures[number] = self._pictures[number].model_copy(update=even)
+            found.append(like)
+        return tuple(found)
 
     def _slowest(self, rungs: list[Rung], video: StreamInfo) -> Fraction:
         rates = [

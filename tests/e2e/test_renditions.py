@@ -1,0 +1,216 @@
+"""Renditions of many kinds of files, through the whole engine, read back and compared."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import m3u8
+import pytest
+
+from schemas.media import MediaInfo, StreamInfo
+from tests import sources
+from tests.e2e.render_kit import SOUND, a_recipe, lacks, read_back, render
+from tests.rendition_table import PAGE, TRIED, Tried, outcome_of, page_with_table
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tried", TRIED, ids=[f"{one.what}: {one.wanted}" for one in TRIED])
+def test_what_comes_out_of_a_file(tried: Tried, tmp_path: Path) -> None:
+    output = tmp_path / f"out.{tried.recipe.get('container', 'mp4')}"
+
+    job = render(tried.source(), [tried.recipe], output)
+
+    info = read_back(output, tmp_path / "check")[0] if job.state == "succeeded" else None
+    found = outcome_of(job, *_looks(info))
+    expected = tried.outcome.replace("; shorter", "; ")
+    assert found.startswith(expected), (found, job.error)
+    assert tried.note in json.dumps(job.model_dump(mode="json"))
+    assert (job.state == "succeeded") == output.exists()
+
+
+def test_the_page_shows_this_table() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert page == page_with_table(page), "python -m tests.rendition_table"
+
+
+def _looks(info: MediaInfo | None) -> tuple[str | None, bool, int]:
+    video = _first(info, "video") if info else None
+    if video is None:
+        return None, False, 0
+    transfer = video.color_transfer
+    return transfer, "10" in (video.pixel_format or ""), video.rotation_deg
+
+
+def _first(info: MediaInfo, kind: str) -> StreamInfo | None:
+    return next((s for s in info.streams if s.kind == kind), None)
+
+
+RUNGS: list[dict[str, Any]] = [
+    {"name": f"{height}", "packaging": "hls", "segmentMs": 1000, "audio": SOUND,
+     "video": {"codec": "h264", "speed": "fast", "height": height, "bitrate": rate, "gop": 25,
+               "fps": 25}}
+    for height, rate in ((96, 300_000), (64, 150_000), (48, 80_000))
+]  # fmt: skip
+
+
+def packaged(packaging: str, codec: str = "h264", **changes: Any) -> list[dict[str, Any]]:
+    return [
+        {**rung, "packaging": packaging, "video": {**rung["video"], "codec": codec, **changes}}
+        for rung in RUNGS
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_a_ladder_of_hls_passes_another_reader(codec: str, tmp_path: Path) -> None:
+    wanted = [r for r in packaged("hls", codec) if r["video"]["height"] >= 64]
+
+    job = render(sources.made("50 frames a second"), wanted, tmp_path / "web")
+
+    assert job.state == "succeeded", job.error
+    master = m3u8.load(str(tmp_path / "web" / "master.m3u8"))
+    assert master.is_variant
+    assert [p.stream_info.resolution for p in master.playlists] == [(128, 96), (86, 64)]
+    assert all(codec_name(codec) in p.stream_info.codecs for p in master.playlists)
+    assert all(p.stream_info.frame_rate == 25 for p in master.playlists)
+    grids = []
+    for variant in (*master.playlists, *master.media):
+        playlist = m3u8.load(str(tmp_path / "web" / variant.uri))
+        grids.append([round(segment.duration, 2) for segment in playlist.segments])
+        assert playlist.is_endlist
+        for segment in playlist.segments:
+            assert (tmp_path / "web" / segment.uri).stat().st_size > 0
+    assert grids[0] == grids[1] == [1.0, 1.0]
+    peak = max(
+        (tmp_path / "web" / s.uri).stat().st_size * 8 / s.duration
+        for s in m3u8.load(str(tmp_path / "web" / master.playlists[0].uri)).segments
+    )
+    assert master.playlists[0].stream_info.bandwidth >= peak
+
+
+def codec_name(codec: str) -> str:
+    return {"h264": "avc1.64", "hevc": "hvc1.1.", "av1": "av01.0.", "vp9": "vp09.00."}[codec]
+
+
+@pytest.mark.slow
+def test_a_rung_the_source_meets_is_copied_beside_those_that_are_made(tmp_path: Path) -> None:
+    wanted = packaged("hls", bitrate=2_000_000)
+
+    job = render(sources.made("h264 and aac in mp4"), wanted, tmp_path / "web")
+
+    assert job.state == "succeeded", job.error
+    copied = [r["video"]["copied"] for r in (job.result or {})["renditions"]]
+    assert copied == [True, False, False]
+    lengths = [
+        [s.duration for s in m3u8.load(str(tmp_path / "web" / f"hls-{name}.m3u8")).segments]
+        for name in ("96p", "64p", "48p")
+    ]
+    assert lengths[0] == lengths[1] == lengths[2]
+
+
+@pytest.mark.slow
+def test_a_ladder_of_dash_names_files_that_are_there(tmp_path: Path) -> None:
+    job = render(sources.made("h264 and aac in mpeg-ts"), packaged("dash"), tmp_path / "m.mpd")
+
+    assert job.state == "succeeded", job.error
+    text = (tmp_path / "m.mpd").read_text(encoding="utf-8")
+    assert text.count("<Representation ") == 4
+    assert set(re.findall(r'codecs="([a-z0-9]+)\.', text)) == {"avc1", "mp4a"}
+    assert {p.name for p in tmp_path.glob("dash-0-*.m4s")} == {
+        "dash-0-00001.m4s",
+        "dash-0-00002.m4s",
+    }
+    assert (job.result or {})["manifests"][0]["key"] == "m.mpd"
+
+
+@pytest.mark.slow
+def test_files_and_ladders_of_one_job_come_from_one_run(tmp_path: Path) -> None:
+    plain = [a_recipe(name="one"), a_recipe(name="two"), a_recipe(name="two", container="mkv")]
+
+    job = render(
+        sources.made("h264 and aac in mp4"),
+        [*plain, *packaged("hls"), *packaged("dash")],
+        tmp_path / "all",
+    )
+
+    assert job.state == "succeeded", job.error
+    names = {p.name for p in (tmp_path / "all").iterdir()}
+    assert {"one.mp4", "two.mp4", "two.mkv", "master.m3u8", "manifest.mpd"} <= names
+    assert (job.result or {})["files"] == len(names)
+
+
+@pytest.mark.slow
+def test_sound_is_brought_to_its_loudness(tmp_path: Path) -> None:
+    recipe = {"name": "s", "audio": {**SOUND, "bitrate": 96_000, "loudnessLufs": -16}}
+    first = render(sources.made("sound only, as wav"), [recipe], tmp_path / "a.mp4")
+
+    again = render(tmp_path / "a.mp4", [recipe], tmp_path / "b.mp4")
+
+    before, after = (job.result["loudness"] for job in (first, again) if job.result)
+    assert abs(before["measuredLufs"] + 16) > 2
+    assert abs(after["measuredLufs"] + 16) <= 1
+    assert after["measuredTruePeakDbtp"] <= -1
+
+
+@pytest.mark.slow
+def test_picture_and_sound_keep_their_distance(tmp_path: Path) -> None:
+    late = tmp_path / "late.mkv"
+    source = str(sources.made("h264 and aac in mp4"))
+    sources.run(
+        "-itsoffset", "0.3", "-i", source, "-i", source, "-map", "1:v", "-map", "0:a", "-c", "copy",
+        str(late),
+    )  # fmt: skip
+
+    job = render(late, [a_recipe(name="x"), a_recipe(name="y")], tmp_path / "out")
+
+    assert job.state == "succeeded", job.error
+    for name in ("x.mp4", "y.mp4"):
+        info, paced = read_back(tmp_path / "out" / name, tmp_path / "check")
+        starts = {s.kind: paced.of(s.index) for s in info.streams}
+        video, sound = starts["video"], starts["audio"]
+        assert video is not None
+        assert sound is not None
+        # One frame of AAC runs in before the sound begins.
+        assert 250_000 < sound.first_us - video.first_us < 310_000
+
+
+@pytest.mark.slow
+def test_a_variable_rate_keeps_the_time_of_every_frame(tmp_path: Path) -> None:
+    source = sources.made("a variable rate")
+    before = read_back(source, tmp_path / "check")[1].tracks[0]
+
+    job = render(source, [a_recipe(video={"codec": "h264", "gop": 10})], tmp_path / "o.mp4")
+    after = read_back(tmp_path / "o.mp4", tmp_path / "check")[1].tracks[0]
+
+    assert job.state == "succeeded", job.error
+    assert before.variable
+    assert after.variable
+    assert (after.packets, after.length_us) == (before.packets, before.length_us)
+    steps = [b - a for a, b in pairwise(after.keyframes_us or ())]
+    assert steps
+    assert max(steps) < 600_000
+
+
+@pytest.mark.slow
+def test_subtitles_lie_beside_the_picture_as_webvtt(tmp_path: Path) -> None:
+    job = render(sources.subtitled(), [a_recipe(subtitles="sidecar")], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    assert "Good evening" in (tmp_path / "o.vtt").read_text(encoding="utf-8")
+    assert (job.result or {})["sidecars"][0]["key"] == "o.vtt"
+
+
+@pytest.mark.slow
+def test_subtitles_are_drawn_or_the_lacking_filter_is_named(tmp_path: Path) -> None:
+    job = render(sources.subtitled(), [a_recipe(subtitles="burn_in")], tmp_path / "o.mp4")
+
+    if lacks("subtitles"):
+        assert job.error is not None
+        assert "filter subtitles" in job.error.message
+    else:
+        assert job.state == "succeeded", job.error

@@ -1,0 +1,152 @@
+"""Tiny media files of many kinds, made by ffmpeg once a process: what renditions are made of."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from media.ffmpeg import locate
+
+SECONDS = 2
+_SUBTITLES = "1\n00:00:00,200 --> 00:00:01,500\nGood evening\n"
+_PICTURE = f"testsrc2=s={{size}}:r={{rate}}:d={SECONDS}"
+_SOUND = f"sine=f=440:r=48000:d={SECONDS}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one file is made: its name, its pictures, its sound, its codecs."""
+
+    name: str
+    options: str = ""
+    size: str = "128x96"
+    rate: str = "25"
+    picture: bool = True
+    sound: str = _SOUND
+    filters: str = ""
+
+
+H264 = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -pix_fmt yuv420p"
+AAC = "-c:a aac -b:a 64k"
+_PQ = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -color_range tv"
+KINDS: Mapping[str, Kind] = {
+    "h264 and aac in mp4": Kind("a.mp4", f"{H264} {AAC} -movflags +faststart"),
+    "h264 and aac in mpeg-ts": Kind("b.ts", f"{H264} {AAC}"),
+    "h264 and ac-3 in mkv": Kind("c.mkv", f"{H264} -c:a ac3"),
+    "hevc and aac in mp4": Kind(
+        "d.mp4", f"-c:v libx265 -preset ultrafast -x265-params log-level=none {AAC} -tag:v hvc1"
+    ),
+    "vp9 and opus in webm": Kind(
+        "e.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus"
+    ),
+    "av1 and opus in mp4": Kind("f.mp4", "-c:v libsvtav1 -preset 13 -c:a libopus"),
+    "mpeg-2 and mp2 in mpeg-ps": Kind("g.mpg", "-c:v mpeg2video -b:v 1M -c:a mp2 -f vob"),
+    "mpeg-4 and mp3 in avi": Kind("h.avi", "-c:v mpeg4 -b:v 500k -c:a libmp3lame"),
+    "prores and pcm in mov": Kind("i.mov", "-c:v prores_ks -profile:v 0 -c:a pcm_s16le"),
+    "h264 and aac in flv": Kind("j.flv", f"{H264} {AAC}"),
+    "odd size": Kind("k.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -an", size="129x97"),
+    "pixels that are not square": Kind("l.mp4", f"{H264} {AAC}", filters="setsar=4/3"),
+    "29.97 frames a second": Kind("m.mp4", f"{H264} {AAC}", rate="30000/1001"),
+    "50 frames a second": Kind("n.ts", f"{H264} {AAC}", rate="50"),
+    "a variable rate": Kind(
+        "o.mkv", f"{H264} {AAC} -fps_mode passthrough", filters="select='not(mod(n,7)*mod(n,5))'"
+    ),
+    "sound only, in mp4": Kind("p.m4a", AAC, picture=False),
+    "sound only, as mp3": Kind("q.mp3", "-c:a libmp3lame", picture=False),
+    "sound only, as wav": Kind("r.wav", "-c:a pcm_s16le", picture=False),
+    "a picture only": Kind("s.mp4", H264, sound=""),
+    "10 bits": Kind(
+        "t.mp4",
+        f"-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le {AAC}",
+    ),
+    "HDR, perceptual quantizer": Kind(
+        "u.mp4",
+        f"-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le {_PQ} "
+        f"{AAC}",
+    ),
+    "interlaced": Kind(
+        "v.ts", f"{H264} -flags +ilme+ildct -x264-params tff=1 {AAC}", rate="50",
+        filters="tinterlace=interleave_top,fieldorder=tff",
+    ),
+    "six channels": Kind(
+        "w.mkv", f"{H264} -c:a ac3", sound=f"aevalsrc=0.1*sin(880*t)|0|0|0|0|0:c=5.1:d={SECONDS}"
+    ),
+    "a silent track": Kind("x.mp4", f"{H264} {AAC}", sound=f"anullsrc=r=48000:d={SECONDS}"),
+}  # fmt: skip
+
+
+def ffmpeg() -> str:
+    """The ffmpeg the product itself would use."""
+    found = locate(None, search_path=os.environ.get("PATH", ""))
+    assert found is not None
+    return str(found.path)
+
+
+def run(*arguments: str) -> None:
+    """Run ffmpeg and let it fail loudly."""
+    said = subprocess.run(
+        [ffmpeg(), "-v", "error", "-nostdin", "-y", *arguments],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert said.returncode == 0, said.stderr.decode()[-2000:]
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path:
+    """Where they lie, for as long as the process lives."""
+    return Path(tempfile.mkdtemp(prefix="sources-"))
+
+
+@lru_cache(maxsize=64)
+def made(what: str) -> Path:
+    """The file of a kind, made at the first call."""
+    kind = KINDS[what]
+    path = folder() / kind.name
+    inputs: list[str] = []
+    if kind.picture:
+        source = _PICTURE.format(size=kind.size, rate=kind.rate)
+        chain = ",".join(part for part in (source, kind.filters) if part)
+        inputs += ["-f", "lavfi", "-i", chain]
+    if kind.sound:
+        inputs += ["-f", "lavfi", "-i", kind.sound]
+    run(*inputs, *kind.options.split(), str(path))
+    return path
+
+
+@lru_cache(maxsize=1)
+def rotated() -> Path:
+    """A picture that is to be turned by a quarter."""
+    path = folder() / "rotated.mp4"
+    data = bytearray(made("h264 and aac in mp4").read_bytes())
+    # The first track is the picture's; its matrix stands 44 bytes into a version 0 tkhd.
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+@lru_cache(maxsize=1)
+def subtitled() -> Path:
+    """A picture with a text track."""
+    text = folder() / "words.srt"
+    text.write_text(_SUBTITLES, encoding="utf-8")
+    path = folder() / "subtitled.mkv"
+    source = str(made("h264 and aac in mp4"))
+    run("-i", source, "-i", str(text), "-c", "copy", "-c:s", "srt", str(path))
+    return path
+
+
+def cut_off(source: Path, share: float, name: str) -> Path:
+    """The first part of a file's bytes."""
+    path = folder() / name
+    data = source.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
