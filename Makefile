@@ -6,11 +6,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
-.PHONY: demo test check lint types imports up clean lock help
+
+.PHONY: demo test browser check lint types imports up clean lock help
 
 help:
 	@echo 'make demo   clip a synthetic live channel on embedded defaults and show the result'
 	@echo 'make test   set up and run the whole test suite'
+	@echo 'make browser play delivered clips in Chromium and Firefox, where they are installed'
 	@echo 'make check  lint, types and import rules'
 	@echo 'make up     run the whole stack in the foreground (data in ./data)'
 	@echo 'make lock   pin the dependencies again'
@@ -22,7 +24,10 @@ up: $(VENV)/.run
 	@$(BIN)/cuttingroom up --data data
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(TESTS)
+
+browser: $(VENV)/.dev
+	@$(BIN)/python -m pytest -q -m browser tests/browser
 
 check: lint types imports
 
