@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from pipelines import clip, joins, naming, spans
+from pipelines import clip, interchange, joins, naming, spans
 from pipelines.clip import ClipFacts, Source
+from pipelines.interchange import Described, Part
 from pipelines.joins import Planned
+from pipelines.xmp import xmp
 from schemas.base import Value
 from schemas.commands import ExportPart, ExportSegment
 from schemas.connectors import ConnectorRef, Published
@@ -20,7 +22,7 @@ from schemas.cuts import (
     MediaIndex,
 )
 from schemas.errors import InvalidCommand
-from schemas.plans import Cut, Fetch, Plan, Publish, Step
+from schemas.plans import Cut, Fetch, Plan, Publish, Step, WriteText
 from schemas.results import ClipResult, DeliveredFile, clip_result
 from schemas.times import TimeRange, rfc3339
 
@@ -52,6 +54,8 @@ class ExportFacts(Value):
     requests: tuple[CutRequest, ...] = ()
     indexes: tuple[MediaIndex, ...] = ()
     report: CutReport | None = None
+    size: int = 0
+    sha256: str = ""
 
     @property
     def cut(self) -> CutReport:
@@ -217,10 +221,109 @@ def key(command: ExportSegment, job_id: str) -> str:
 
 
 def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
-    """The file goes to its destination."""
-    to = command.destination.model_copy(update={"key": key(command, facts.job_id)})
-    steps: list[Step] = [Publish(name=OUTPUT, to=to)]
-    return Plan(steps=tuple(steps))
+    """What stands beside the file is written and published, then the file itself.
+
+    So whoever sees the file finds its sidecars there.
+    """
+    main = command.destination.model_copy(update={"key": key(command, facts.job_id)})
+    found = sidecars(command, facts)
+    writes: list[Step] = [WriteText(name=each.name, text=each.text) for each in found]
+    beside: list[Step] = [
+        Publish(
+            name=each.name,
+            to=main.model_copy(
+                update={"key": f"{_stem(main.key)}{each.ending}", "content_type": each.content_type}
+            ),
+        )
+        for each in found
+    ]
+    return Plan(steps=(*writes, *beside, Publish(name=OUTPUT, to=main)))
+
+
+def _stem(name: str) -> str:
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and "/" not in ending else name
+
+
+# --- what stands beside it
+
+
+class Beside(Value):
+    """A sidecar: its name in the workspace, what it says, and how its key ends."""
+
+    name: str
+    text: str
+    ending: str
+    content_type: str
+
+
+_WRITERS: dict[str, tuple[Callable[[Described], str], str]] = {
+    "json": (interchange.as_json, "application/json"),
+    "xmp": (xmp, "application/rdf+xml"),
+    "otio": (interchange.otio, "application/json"),
+    "edl": (interchange.edl, "text/plain"),
+    "fcpxml": (interchange.fcpxml, "application/xml"),
+}
+
+
+def sidecars(command: ExportSegment, facts: ExportFacts) -> tuple[Beside, ...]:
+    """Every sidecar that is wanted."""
+    told = described(command, facts)
+    found = []
+    for kind in command.sidecars:
+        if kind in _WRITERS:
+            write, content_type = _WRITERS[kind]
+            found.append(
+                Beside(
+                    name=f"sidecar.{kind}",
+                    text=write(told),
+                    ending=f".{kind}",
+                    content_type=content_type,
+                )
+            )
+    return tuple(found)
+
+
+def described(command: ExportSegment, facts: ExportFacts) -> Described:
+    """The finished file, as its sidecars tell of it."""
+    report = facts.cut
+    pictures = next((r.pictures for i in facts.indexes for r in i.runs if r.pictures), None)
+    sound = next((r.sounds[0] for i in facts.indexes for r in i.runs if r.sounds), None)
+    return Described(
+        title=command.metadata.get("title") or command.title or command.channel_id,
+        file_name=key(command, facts.job_id).rpartition("/")[2],
+        sha256=facts.sha256,
+        size=facts.size,
+        duration_ms=report.duration_ms,
+        rate=report.frame_rate,
+        frames=report.frames if report.frame_rate else report.duration_ms,
+        width=pictures.width if pictures else None,
+        height=pictures.height if pictures else None,
+        sample_rate_hz=sound.sample_rate_hz if sound else None,
+        start_timecode=report.start_timecode,
+        parts=_parts(report),
+        tracks=report.tracks,
+        gaps=report.gaps,
+        metadata=command.metadata,
+    )
+
+
+def _parts(report: CutReport) -> tuple[Part, ...]:
+    """Every part in the file's own count: frames, or milliseconds of sound alone."""
+    found, at = [], 0
+    for part in report.parts:
+        length = part.frames if report.frame_rate else part.end_ms - part.start_ms
+        found.append(
+            Part(
+                channel=part.channel_id,
+                first_frame=at,
+                frames=length,
+                start_ms=part.start_ms,
+                end_ms=part.end_ms,
+            )
+        )
+        at += length
+    return tuple(found)
 
 
 # --- the answer

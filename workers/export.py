@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from pipelines import export
@@ -48,8 +49,11 @@ def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> Export
 
 
 def see_report(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
-    """Take in what the cut really made."""
-    return facts.model_copy(update={"report": _report(run)})
+    """Take in what the cut really made, measured and hashed."""
+    with (run.workspace / export.OUTPUT).open("rb") as made:
+        digest, size = hashlib.file_digest(made, "sha256"), made.tell()
+    told = {"report": _report(run), "sha256": digest.hexdigest(), "size": size}
+    return facts.model_copy(update=told)
 
 
 def result(command: ExportSegment, facts: ExportFacts, run: Run) -> dict[str, Any]:

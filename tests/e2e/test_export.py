@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-from tests.e2e.export_kit import export
-from tests.media_builder import StreamSpec, build, segment
-from tests.oracle import check_exact
+import av
+import pytest
+
+from schemas.commands import ExportPart
+from schemas.jobs import Job
+from schemas.times import TimeRange
+from tests.builders import a_connector_ref
+from tests.e2e.export_kit import carry_out, export
+from tests.media_builder import AudioSpec, HlsAsset, StreamSpec, build, segment
+from tests.oracle import audio_offsets, check_exact, inspect, layout
 from tests.origin import Origin
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_single_range_is_exported_exactly(tmp_path: Path) -> None:
@@ -30,4 +44,138 @@ def test_ranges_are_joined_in_the_order_given(tmp_path: Path) -> None:
         job = export(origin.url, ranges, output)
 
     assert job.error is None
-    assert check_exact is not None
+    assert problems(output, asset, ranges) == []
+    assert [part["startMs"] for part in told(job)["parts"]] == [
+        ceil(asset.wall_ms(asset.numbers_between(a, b)[0])) for a, b in ranges
+    ]
+
+
+@pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001)], ids=["25", "29.97"])
+def test_after_forty_joins_sound_is_less_than_a_frame_off(fps: Fraction, tmp_path: Path) -> None:
+    asset, output = segment(build(StreamSpec(fps=fps, seconds=8))), tmp_path / "out.mp4"
+    starts = [asset.epoch_ms + 137 + (n * 1511) % 6500 for n in range(41)]
+    ranges = [(start, start + 613 + n) for n, start in enumerate(starts)]
+
+    with Origin(asset) as origin:
+        job = export(origin.url, ranges, output)
+
+    assert job.error is None
+    assert problems(output, asset, ranges) == []
+    # A player that only counts sound frames is never a frame off either.
+    (heard,) = (track for track in layout(output).tracks if track.handler == "soun")
+    counted = Fraction(heard.sample_count * 1024 - heard.edits[-1].media_time, 48000)
+    assert abs(counted - picture_length(output)) <= Fraction(1024, 48000)
+
+
+def test_channels_of_several_connectors_are_joined(tmp_path: Path) -> None:
+    one, other = segment(build(StreamSpec())), segment(build(StreamSpec(first_number=500)))
+    output = tmp_path / "out.mp4"
+    with Origin(one) as origin:
+        origin.mount("second", other)
+        urls = [origin.url, origin.url_of(other.entry, "second")]
+        refs = [a_connector_ref(id=f"con_{n}", config={"url": u}) for n, u in enumerate(urls)]
+        wanted = [
+            ExportPart(connector=ref, channel_id=f"ch{n}", range=span(asset, 700, 2300))
+            for n, (ref, asset) in enumerate(zip(refs, (one, other), strict=True))
+        ]
+        job = carry_out(wanted, output)
+
+    assert job.error is None
+    expected = [n for asset in (one, other) for n in asset.numbers_between(*ends(asset))]
+    assert inspect(output).numbers == expected
+    assert inspect(output).clean
+
+
+def test_ranges_of_different_pictures_are_refused(tmp_path: Path) -> None:
+    one, other = segment(build(StreamSpec())), segment(build(StreamSpec(size=(128, 96))))
+    with Origin(one) as origin:
+        origin.mount("second", other)
+        urls = [origin.url, origin.url_of(other.entry, "second")]
+        refs = [a_connector_ref(id=f"con_{n}", config={"url": u}) for n, u in enumerate(urls)]
+        wanted = [
+            ExportPart(connector=ref, channel_id="ch", range=span(asset, 700, 2300))
+            for ref, asset in zip(refs, (one, other), strict=True)
+        ]
+        job = carry_out(wanted, tmp_path / "out.mp4")
+
+    assert job.error is not None
+    assert job.error.code == "format_change"
+    assert "renditionId" in job.error.message
+
+
+def test_everything_stands_beside_the_file_and_is_listed(tmp_path: Path) -> None:
+    asset, output = segment(build(StreamSpec())), tmp_path / "goal.mp4"
+    ranges = [(asset.epoch_ms + 400, asset.epoch_ms + 1900), (asset.epoch_ms, asset.epoch_ms + 800)]
+    kinds = ("json", "xmp", "otio", "edl", "fcpxml")
+
+    with Origin(asset) as origin:
+        job = export(
+            origin.url, ranges, output, sidecars=kinds, metadata={"artist": "Ä", "season": "2"}
+        )
+
+    assert job.error is None
+    listed = told(job)["sidecars"]
+    assert [each["key"] for each in listed] == [f"goal.{kind}" for kind in kinds]
+    for each in listed:
+        data = (tmp_path / each["key"]).read_bytes()
+        assert (each["size"], each["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    known = json.loads((tmp_path / "goal.json").read_text())
+    assert known["sha256"] == told(job)["file"]["sha256"]
+    assert known["frames"] == told(job)["delivered"]["frames"]
+    with av.open(str(output)) as made:
+        assert (made.metadata["artist"], made.metadata["season"]) == ("Ä", "2")
+
+
+def test_only_the_sound_that_is_wanted_is_fetched_and_delivered(tmp_path: Path) -> None:
+    spec = StreamSpec(audio=(AudioSpec(language="eng"), AudioSpec(language="deu")))
+    asset = segment(build(spec), separate_audio=True)
+    span_ms = (asset.epoch_ms + 400, asset.epoch_ms + 1900)
+
+    with Origin(asset) as origin:
+        job = export(origin.url, [span_ms], tmp_path / "de.mp4", audio=("de",))
+        none = export(origin.url, [span_ms], tmp_path / "none.mp4", audio=())
+        wrong = export(origin.url, [span_ms], tmp_path / "fr.mp4", audio=("fr",))
+
+    assert [t["language"] for t in told(job)["tracks"] if t["kind"] == "audio"] == ["deu"]
+    assert [t["kind"] for t in told(none)["tracks"]] == ["video"]
+    assert wrong.error is not None
+    assert wrong.error.code == "track_unknown"
+
+
+# ---- what they share ------------------------------------------------------------------------
+
+
+def told(job: Job) -> dict[str, Any]:
+    """The result of a job that has one."""
+    assert job.result is not None, job.error
+    return job.result
+
+
+def ends(asset: HlsAsset) -> tuple[int, int]:
+    """A range of every asset."""
+    return asset.epoch_ms + 700, asset.epoch_ms + 2300
+
+
+def span(asset: HlsAsset, start: int, end: int) -> TimeRange:
+    """A range by its place in an asset."""
+    return TimeRange(start_ms=asset.epoch_ms + start, end_ms=asset.epoch_ms + end)
+
+
+def problems(output: Path, asset: HlsAsset, ranges: list[tuple[int, int]]) -> list[str]:
+    """What is wrong with joined ranges of one asset: frames, spacing, decoding, sound."""
+    seen = inspect(output)
+    expected = [n for a, b in ranges for n in asset.numbers_between(a, b)]
+    found = [] if seen.numbers == expected else [f"{seen.numbers} are not {expected}"]
+    found += [] if seen.clean else [f"decoder: {seen.errors[:3]}"]
+    found += ["hidden frames"] if seen.hidden else []
+    for offsets in audio_offsets(output, asset.times):
+        if any(abs(ms) > 1000 * 1024 / 48000 for _, ms in offsets.marks) or not offsets.marks:
+            found.append(f"sound is off by {offsets.worst_ms} ms")
+    return found
+
+
+def picture_length(path: Path) -> Fraction:
+    """How long the pictures of a file are shown."""
+    with av.open(str(path)) as made:
+        video = made.streams.video[0]
+        return Fraction(video.duration or 0) * (video.time_base or 0)
