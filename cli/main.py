@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of a running service.")
 app.add_typer(jobs, name="jobs")
+epg = typer.Typer(no_args_is_help=True, help="Look into programme guides.")
+app.add_typer(epg, name="epg")
 
 Cidrs = Annotated[
     list[str] | None,
@@ -215,6 +217,66 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     out().print(installed("cuttingroom"))
+
+
+GuideSource = Annotated[
+    str | None, typer.Argument(help="An XMLTV file or URL; without it, the running service.")
+]
+Zone = Annotated[str | None, typer.Option(help="IANA zone of times that name no offset.")]
+Lies = Annotated[bool, typer.Option("--ignore-offsets", help="The offsets lie: use --zone.")]
+Country = Annotated[str | None, typer.Option(help="As in `gb`.")]
+
+
+@epg.command("stations")
+def epg_stations(
+    source: GuideSource = None,
+    find: Annotated[str | None, typer.Option(help="In names, call signs and ids.")] = None,
+    country: Country = None,
+    data: Data = Path("data"),
+    as_json: Json = False,
+) -> None:
+    """The stations of a guide."""
+    from cli import epg as guide
+
+    if source is None:
+        guide.show_service_stations(_settings(), data, find, country, out(), as_json=as_json)
+    else:
+        guide.show_stations(guide.Place(source), _settings(), find, country, out(), as_json=as_json)
+
+
+@epg.command("now")
+def epg_now(
+    source: Annotated[str, typer.Argument(help="An XMLTV file or URL.")],
+    find: Annotated[str | None, typer.Option(help="In names, call signs and ids.")] = None,
+    zone: Zone = None,
+    ignore_offsets: Lies = False,
+) -> None:
+    """What is on at this moment."""
+    from cli import epg as guide
+
+    guide.show_now(guide.Place(source, zone, ignore_offsets), _settings(), find, out())
+
+
+@epg.command("show")
+def epg_show(
+    source: Annotated[str, typer.Argument(help="An XMLTV file or URL; or a connector's id.")],
+    station: Annotated[str, typer.Argument(help="A station of the guide; or a channel.")],
+    start: Annotated[str | None, typer.Option("--from", help="RFC 3339; now.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="RFC 3339; a day later.")] = None,
+    form: Annotated[Literal["table", "json", "xmltv"], typer.Option("--format")] = "table",
+    zone: Zone = None,
+    ignore_offsets: Lies = False,
+    data: Data = Path("data"),
+) -> None:
+    """What a station shows; with a connector's id and a channel, what the service says."""
+    from cli import epg as guide
+
+    span = guide.span_of(start, end)
+    if source.startswith("con_"):
+        guide.show_channel(_settings(), data, source, station, span, form, out())
+        return
+    place = guide.Place(source, zone, ignore_offsets)
+    guide.show_schedule(place, _settings(), station, span, form, out())
 
 
 def _settings(**given: object) -> Settings:
