@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import timedelta
-from urllib.parse import quote
-
+from pipelines.clip_address import clip_key
 from schemas.connectors import Connector
 from schemas.file_id import ClipFileId
-from schemas.times import EPOCH
-
-_LONGEST_PLAIN = 120
 
 
 def media_key(connector: Connector, clip: ClipFileId) -> str:
-    """The key of the clip's file: derived from the request, so that a second run meets the first.
-
-    The fingerprint stands for the connector: an equal one made later finds the same clips.
-    """
-    day = (EPOCH + timedelta(milliseconds=clip.range.start_ms)).strftime("%Y/%m/%d")
-    span = f"{clip.range.start_ms:013d}-{clip.range.end_ms:013d}"
-    owner = f"{_safe(connector.tenant_id)}/{connector.fingerprint[:16]}"
-    return f"clips/{owner}/{_safe(clip.channel_id)}/{day}/{span}-{clip.clip_id}.mp4"
+    """The key of the clip's file."""
+    return clip_key(connector.tenant_id, connector.fingerprint, clip)
 
 
 def dedup_key(connector_id: str, channel_id: str, clip_id: str) -> str:
     """The name under which a clip exists once: its range is not part of it."""
     return f"clip\n{connector_id}\n{channel_id}\n{clip_id}"
-
-
-def _safe(text: str) -> str:
-    """The text as one path segment that any file system and bucket takes, different for
-    different texts."""
-    plain = quote(text, safe="").replace("~", "%7E").replace("%", "~")
-    # A leading dot would hide the folder, or leave it.
-    plain = plain.replace(".", "~2E", 1) if plain.startswith(".") else plain
-    if len(plain) <= _LONGEST_PLAIN:
-        return plain
-    return f"~{hashlib.sha256(text.encode()).hexdigest()}"

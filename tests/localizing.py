@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from connectors.sealing import new_key
+from media.jail import hand_over
 from schemas.commands import LocalizeFile
 from schemas.connectors import ConnectorRef
 from schemas.jobs import FINAL, Job
+from schemas.ledger import Lease
 from schemas.settings import Settings
 from store.localized import Localized
 from tests.fakes import fake_store
@@ -20,7 +23,9 @@ from tests.media_builder import StreamSpec, build, write_mp4
 from workers import handlers, localize
 from workers.lifecycle import run_job
 from workers.local_ledger import LocalLedger
-from workers.runtime import Runtime
+from workers.run import Run, Signal
+from workers.runtime import Runtime, epoch_ms
+from workers.sources import local_copy
 from workers.world import World
 
 TENANT = "t1"
@@ -111,3 +116,26 @@ def a_bench(folder: Path, attempts: int = 1, **settings: Any) -> Iterator[Bench]
     folder.chmod(0o711)
     yield Bench(folder, world, runtime, ledger, index, bench_seen)
     world.env.egress.close()
+
+
+def a_copy(bench: Bench, ref: ConnectorRef, file_id: str, folder: Path) -> Path:
+    """What another job would get of a file, in a workspace of its own."""
+    folder.mkdir()
+    hand_over(folder)
+    lease = Lease(
+        job_id=folder.name,
+        tenant_id=ref.tenant_id,
+        kind="sprite",
+        queue="sprite",
+        owner="w",
+        fence=1,
+        attempt=1,
+        allowance=1,
+        command="",
+        created_ms=0,
+    )
+    signal = Signal(threading.Event())
+    run = Run(lease, bench.ledger, folder, signal, epoch_ms, bench.world)
+    path = local_copy(run, ref, file_id)
+    assert local_copy(run, ref, file_id) == path
+    return path

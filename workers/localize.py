@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from connectors.ranged import source_file
 from media.jail import Jail
 from media.probe import probe
+from pipelines import clip as pipeline
 from pipelines import localize
+from pipelines.clip import ClipFacts
 from schemas.base import Value
-from schemas.commands import LocalizeFile
+from schemas.commands import ClipFromStream, LocalizeFile
 from schemas.connectors import Published
 from schemas.errors import DestinationUnavailable
 from schemas.localized import FetchedFile, LocalizedFile, SourceFile
 from schemas.media import MediaInfo
 from schemas.plans import Plan
+from schemas.times import TimeRange
 from store.localized import Place
+from workers import clip as clips
+from workers import streams
 from workers.phases import Phase, Work
 from workers.run import Run
-from workers.sources import place_of
+from workers.sources import is_channel, place_of
 from workers.world import world_of
 
 
@@ -29,6 +35,9 @@ class LocalizeFacts(Value):
     connections: int = localize.MAX_CONNECTIONS
     max_bytes: int = 0
     held: LocalizedFile | None = None
+    clip: ClipFacts | None = None
+    range: TimeRange | None = None
+    fetched: FetchedFile | None = None
     media: MediaInfo | None = None
     record: LocalizedFile | None = None
 
@@ -42,13 +51,20 @@ class LocalizeFacts(Value):
     @property
     def name(self) -> str:
         """What the file is called in the workspace."""
+        if self.clip is not None:
+            return streams.OUTPUT
         return localize.workspace_name(self.found.name)
 
 
 def look(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> LocalizeFacts:
     """Ask the source about the file, and the index whether this very version is held."""
     world = world_of(run)
-    source = source_file(world.reads(command.connector), command.file_id)
+    if is_channel(world, command.connector):
+        readings, wanted = streams.read_whole(run, command.connector, command.file_id)
+        source = streams.version_of(readings, command.file_id)
+        facts = facts.model_copy(update={"clip": readings, "range": wanted})
+    else:
+        source = source_file(world.reads(command.connector), command.file_id)
     index = world.localized
     record = None if command.force or index is None else index.get(place(command, run))
     fresh = record is not None and localize.same_version(record.validators, source.validators)
@@ -66,6 +82,8 @@ def fetch_plan(command: LocalizeFile, facts: LocalizeFacts) -> Plan:
     """Bring the file here, unless it is held."""
     if facts.held is not None:
         return Plan(steps=())
+    if facts.clip is not None:
+        return pipeline.fetch_plan(_clip(command, facts), facts.clip)
     return localize.fetch_plan(
         command.connector,
         facts.found,
@@ -73,6 +91,21 @@ def fetch_plan(command: LocalizeFile, facts: LocalizeFacts) -> Plan:
         connections=facts.connections,
         max_bytes=facts.max_bytes,
     )
+
+
+def index_stream(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> LocalizeFacts:
+    """Index what came of a stream."""
+    if facts.clip is None or facts.held is not None:
+        return facts
+    indexed = clips.gather_index(_clip(command, facts), facts.clip, run)
+    return facts.model_copy(update={"clip": indexed})
+
+
+def cut_plan(command: LocalizeFile, facts: LocalizeFacts) -> Plan:
+    """A stream becomes one file, every frame of it kept; a file is one already."""
+    if facts.clip is None or facts.held is not None:
+        return Plan(steps=())
+    return clips.plan_cut(_clip(command, facts), facts.clip)
 
 
 def look_inside(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> LocalizeFacts:
@@ -87,9 +120,7 @@ def look_inside(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> Locali
         edges=True,
         control=run.check,
     )
-    (fetched,) = run.outcomes("fetch")
-    if not isinstance(fetched, FetchedFile):
-        raise TypeError("the fetch step answers what was fetched")
+    fetched = _fetched(facts, run)
     record = localize.record_of(
         command,
         place(command, run).fingerprint,
@@ -100,7 +131,7 @@ def look_inside(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> Locali
         media,
         run.clock(),
     )
-    return facts.model_copy(update={"media": media, "record": record})
+    return facts.model_copy(update={"media": media, "record": record, "fetched": fetched})
 
 
 def publish_plan(command: LocalizeFile, facts: LocalizeFacts) -> Plan:
@@ -143,16 +174,35 @@ def result(command: LocalizeFile, facts: LocalizeFacts, run: Run) -> dict[str, A
     """The result; from here on the index knows the file."""
     if facts.held is not None:
         return localize.result(facts.held, fetched=None, published=None)
-    (published,), (fetched,) = run.outcomes("publish"), run.outcomes("fetch")
+    (published,) = run.outcomes("publish")
     written = next(o for o in run.outcomes("record") if isinstance(o, Published))
-    if facts.record is None or not isinstance(fetched, FetchedFile):
+    if facts.record is None or facts.fetched is None:
         raise TypeError("a file is published only once it is fetched and recorded")
     record = facts.record.model_copy(update={"record_key": written.key})
     index = world_of(run).localized
     if index is not None:
         index.put(place(command, run), record)
     told = published if isinstance(published, Published) else None
-    return localize.result(record, fetched=fetched, published=told)
+    return localize.result(record, fetched=facts.fetched, published=told)
+
+
+def _clip(command: LocalizeFile, facts: LocalizeFacts) -> ClipFromStream:
+    if facts.range is None:
+        raise TypeError("a stream's range is known once its playlists were read")
+    return streams.clip_of(command.connector, command.file_id, facts.range)
+
+
+def _fetched(facts: LocalizeFacts, run: Run) -> FetchedFile:
+    """What lies in the workspace now."""
+    if facts.clip is not None:
+        path = run.workspace / facts.name
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FetchedFile(name=facts.name, size=path.stat().st_size, sha256=sha256)
+    (fetched,) = run.outcomes("fetch")
+    if not isinstance(fetched, FetchedFile):
+        raise TypeError("the fetch step answers what was fetched")
+    return fetched
 
 
 def place(command: LocalizeFile, run: Run) -> Place:
@@ -165,7 +215,8 @@ WORK: Work[LocalizeFile, LocalizeFacts] = Work(
     begin=lambda _command: LocalizeFacts(),
     phases=(
         Phase("look", "probing", 1, look, no_steps),
-        Phase("fetch", "fetching", 80, nothing_new, fetch_plan),
+        Phase("fetch", "fetching", 70, nothing_new, fetch_plan),
+        Phase("cut", "cutting", 10, index_stream, cut_plan),
         Phase("check", "verifying", 4, look_inside, no_steps),
         Phase("publish", "publishing", 14, nothing_new, publish_plan),
         Phase("record", "publishing", 1, where_it_lies, record_plan),

@@ -12,6 +12,8 @@ import structlog
 from connectors.base import Reads
 from connectors.ranged import readers, source_file
 from pipelines import localize
+from pipelines.clip_address import clip_key
+from schemas import file_id as file_ids
 from schemas.connectors import ConnectorRef
 from schemas.errors import (
     CorruptMedia,
@@ -26,6 +28,7 @@ from store.localized import Place
 from workers import metrics
 from workers.downloading import Download, Options
 from workers.run import Run
+from workers.streams import OUTPUT, clip_of, cut_here, read_whole
 from workers.world import World, world_of
 
 log = structlog.get_logger(__name__)
@@ -37,17 +40,22 @@ def local_copy(
 ) -> Path:
     """The whole file in the run's workspace; asked for twice, it is there already.
 
-    A localized copy stands in for a source that is away. Raises as the source does, and TooLarge.
+    A localized copy stands in for a source that is away. On a connector of channels a clip's fileId
+    is that clip, and a channel's id the whole of a stream that has ended. Raises as the source
+    does, and TooLarge.
     """
     folder = run.workspace / f"src-{localize.file_digest(file_id)[:16]}"
     folder.mkdir(mode=0o755, exist_ok=True)
     ready = folder / "ready"
     if ready.exists():
         return folder / ready.read_text(encoding="utf-8")
-    name = localize.workspace_name(file_id.rpartition("/")[2])
-    _bring(run, ref, file_id, folder / name, report)
-    ready.write_text(name, encoding="utf-8")
-    return folder / name
+    if is_channel(world_of(run), ref):
+        path = _of_stream(run, ref, file_id, folder, report)
+    else:
+        path = folder / localize.workspace_name(file_id.rpartition("/")[2])
+        _bring(run, ref, file_id, path, report)
+    ready.write_text(path.name, encoding="utf-8")
+    return path
 
 
 def place_of(world: World, ref: ConnectorRef, file_id: str, rendition: str | None = None) -> Place:
@@ -107,6 +115,39 @@ def _let_go(run: Run, place: Place) -> None:
             index.let_go(place, run.lease.job_id)
     except StoreUnavailable:
         log.warning("a localized file stays held for a while", place=place.digest)
+
+
+def is_channel(world: World, ref: ConnectorRef) -> bool:
+    """Whether a connector holds channels, whose files are streams and clips."""
+    capabilities = world.registry.capabilities(ref.type)
+    return "live" in capabilities and "reads" not in capabilities
+
+
+def _of_stream(run: Run, ref: ConnectorRef, file_id: str, folder: Path, report: Report) -> Path:
+    world, target = world_of(run), folder / OUTPUT
+    if "/" in file_id:
+        clip = file_ids.parse(file_id)
+        key = clip_key(ref.tenant_id, world.registry.fingerprint(ref), clip)
+        if not _published(run, key, target, report):
+            command = clip_of(ref, clip.channel_id, clip.range)
+            return cut_here(run, command, folder, report)
+        return target
+    with held(run, place_of(world, ref, file_id)) as record:
+        if record is not None and _from_store(run, record, target, report):
+            return target
+    _, wanted = read_whole(run, ref, file_id)
+    return cut_here(run, clip_of(ref, file_id, wanted), folder, report)
+
+
+def _published(run: Run, key: str, target: Path, report: Report) -> bool:
+    """Whether a clip was made already, and is here now."""
+    world = world_of(run)
+    try:
+        stored = source_file(_readable(world), key)
+        fetch(run, lambda: _readable(world), stored, target, Options(report=report))
+    except SourceNotFound:
+        return False
+    return True
 
 
 def _bring(run: Run, ref: ConnectorRef, file_id: str, target: Path, report: Report) -> None:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from schemas.connectors import ConnectorRef
-from schemas.ledger import Lease
 from tests.file_origin import Fault, FileOrigin, file_origin
-from tests.localizing import Bench, a_bench, a_movie, an_http_ref
+from tests.localizing import Bench, a_bench, a_copy, a_movie, an_http_ref
 from workers.lifecycle import run_job
-from workers.run import Run, Signal
-from workers.runtime import epoch_ms
-from workers.sources import local_copy
 
 SIZE = 3_000_000
 
@@ -291,13 +285,13 @@ def test_other_jobs_get_the_copy_while_it_is_fresh_and_the_source_else(
     bench.run(ref, "movie.mp4")
     before = origin.sent
 
-    first = a_copy(bench, ref, tmp_path / "one")
+    first = a_copy(bench, ref, "movie.mp4", tmp_path / "one")
     sent_for_first = origin.sent - before
     origin.refuse_all = 503
-    second = a_copy(bench, ref, tmp_path / "two")
+    second = a_copy(bench, ref, "movie.mp4", tmp_path / "two")
     origin.refuse_all = 0
     origin.files["movie.mp4"], origin.etags["movie.mp4"] = movie + b"\0" * 8, '"2"'
-    third = a_copy(bench, ref, tmp_path / "three")
+    third = a_copy(bench, ref, "movie.mp4", tmp_path / "three")
 
     assert first.read_bytes() == second.read_bytes() == movie
     assert third.read_bytes() == movie + b"\0" * 8
@@ -313,29 +307,7 @@ def test_a_damaged_copy_is_given_to_nobody(
     path = bench.media / (job.result or {})["key"]
     path.write_bytes(movie[:-1] + b"\xff")
 
-    copy = a_copy(bench, ref, tmp_path / "one")
+    copy = a_copy(bench, ref, "movie.mp4", tmp_path / "one")
 
     assert copy.read_bytes() == movie
     assert bench.index.total_bytes() == 0
-
-
-def a_copy(bench: Bench, ref: ConnectorRef, folder: Path) -> Path:
-    """What another job would get of the movie."""
-    folder.mkdir()
-    lease = Lease(
-        job_id=folder.name,
-        tenant_id=ref.tenant_id,
-        kind="sprite",
-        queue="sprite",
-        owner="w",
-        fence=1,
-        attempt=1,
-        allowance=1,
-        command="",
-        created_ms=0,
-    )
-    signal = Signal(threading.Event())
-    run = Run(lease, bench.ledger, folder, signal, epoch_ms, bench.world)
-    path = local_copy(run, ref, "movie.mp4")
-    assert local_copy(run, ref, "movie.mp4") == path
-    return path
