@@ -94,11 +94,10 @@ def _ends(template: etree._Element) -> list[int]:
         at = int(entry.get("t", ends[-1] if ends else 0))
         if not ends:
             ends.append(at)
-        for _ in range(1 + int(entry.get("r", "0"))):
-            at += int(entry.attrib["d"])
-            ends.append(at)
-        if len(ends) > _MOST_SEGMENTS:
+        times, length = 1 + int(entry.get("r", "0")), int(entry.attrib["d"])
+        if len(ends) + times > _MOST_SEGMENTS:
             raise CorruptMedia("the manifest lists more segments than a ladder has")
+        ends += [at + length * number for number in range(1, times + 1)]
     if len(ends) < 2:
         raise CorruptMedia("a track of the manifest has an empty timeline")
     return ends
