@@ -12,6 +12,7 @@ from rich.console import Console
 from cli import moment
 from cli.clip import CHANNEL, TENANT, reaching, window_start_ms
 from cli.inprocess import carried_out, failure
+from cli.render import recipes_of
 from cli.show import show_result
 from connectors.local import Folder
 from schemas.base import Value
@@ -63,6 +64,24 @@ def run(asked: Asked, settings: Settings, err: Console, out: Console, *, as_json
         out.print(str(asked.output.parent / beside["key"]), markup=False)
 
 
+def tags(typed: Sequence[str]) -> dict[str, str]:
+    """What `NAME=TEXT` spells."""
+    pairs = [text.partition("=") for text in typed]
+    if any(not name or not mark for name, mark, _ in pairs):
+        raise InvalidCommand("write a tag as NAME=TEXT")
+    return {name: text for name, _, text in pairs}
+
+
+def recipe_of(name: str | None) -> Profile | None:
+    """The one recipe behind a name or a JSON file."""
+    if name is None:
+        return None
+    (recipe, *others) = recipes_of([name])
+    if others or recipe.packaging is not None:
+        raise InvalidCommand("an export is one file: name a recipe without a ladder")
+    return recipe
+
+
 def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATTEMPTS) -> Job:
     """The finished job of an export, whatever became of it."""
     _check_output(asked)
@@ -74,7 +93,8 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
         world = replace(world, media_store=Folder(asked.output.parent))
         command = _command(asked, world)
         if asked.force:
-            asked.output.unlink(missing_ok=True)
+            for ending in (asked.output.suffix, *(f".{kind}" for kind in asked.sidecars)):
+                asked.output.with_suffix(ending).unlink(missing_ok=True)
         runtime = Runtime(
             ledger=LocalLedger(),
             works={QUEUE: WORK},

@@ -23,6 +23,12 @@ app = typer.Typer(
 )
 jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs of a running service.")
 app.add_typer(jobs, name="jobs")
+db = typer.Typer(no_args_is_help=True, help="Upgrade, check and copy the catalogue.")
+app.add_typer(db, name="db")
+keys = typer.Typer(no_args_is_help=True, help="The key ring secrets are sealed with.")
+app.add_typer(keys, name="keys")
+users = typer.Typer(no_args_is_help=True, help="Let people in from this machine.")
+app.add_typer(users, name="users")
 epg = typer.Typer(no_args_is_help=True, help="Look into programme guides.")
 app.add_typer(epg, name="epg")
 
@@ -33,6 +39,7 @@ Cidrs = Annotated[
     ),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Where everything is kept.")]
+Tenant = Annotated[str, typer.Option(help="A tenant's name or id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -70,6 +77,51 @@ def clip(
     settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     logs.set_up("error")
     clipping.run(asked, settings, err(), out(), as_json=as_json)
+
+
+@app.command()
+def export(
+    url: Annotated[str, typer.Argument(help="An HLS playlist, live or on demand.")],
+    ranges: Annotated[
+        list[str],
+        typer.Option("--range", help="FROM..TO, each as for `clip`; repeatable, joined in order."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
+    sidecar: Annotated[
+        list[str] | None,
+        typer.Option("--sidecar", help="json, xmp, otio, edl, fcpxml or vtt; repeatable."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="A built-in recipe or a JSON file.")
+    ] = None,
+    audio: Annotated[
+        list[str] | None, typer.Option("--audio", help="A language to keep; repeatable; else all.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", help="NAME=TEXT, written into the file.")
+    ] = None,
+    mode: Annotated[Literal["exact", "copy", "encode"], typer.Option()] = "exact",
+    gaps: Annotated[Literal["fail", "skip", "black", "hold"], typer.Option()] = "fail",
+    on_future: Annotated[Literal["wait", "reject"], typer.Option("--on-future")] = "wait",
+    allow_cidr: Cidrs = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the files.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Join ranges of a stream into one file, with what editors read beside it."""
+    from cli import export as exporting
+    from workers import logs
+
+    asked = exporting.Asked.model_validate(
+        {
+            "url": url, "ranges": tuple(ranges), "output": output.absolute(), "mode": mode,
+            "gaps": gaps, "on_future": on_future, "force": force,
+            "audio": tuple(audio) if audio else None, "sidecars": tuple(sidecar or ()),
+            "metadata": exporting.tags(tag or ()), "recipe": exporting.recipe_of(recipe),
+        }
+    )  # fmt: skip
+    logs.set_up("error")
+    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
+    exporting.run(asked, settings, err(), out(), as_json=as_json)
 
 
 @app.command()
@@ -209,6 +261,126 @@ def jobs_retry(job_id: str, data: Data = Path("data")) -> None:
     from cli.jobs import act
 
     act(_settings(), data, job_id, "retry", out())
+
+
+@db.command("upgrade")
+def db_upgrade(data: Data = Path("data")) -> None:
+    """Bring the tables to the newest form; `up` and the gateway do it by themselves."""
+    from cli.db import upgrade
+
+    upgrade(_settings(data_dir=str(data.absolute())), out())
+
+
+@db.command("check")
+def db_check(data: Data = Path("data")) -> None:
+    """Say whether the catalogue is whole; exit code 1 where it is not."""
+    from cli.db import check
+
+    raise typer.Exit(0 if check(_settings(data_dir=str(data.absolute())), out()) else 1)
+
+
+@db.command("backup")
+def db_backup(
+    target: Annotated[Path, typer.Argument(help="The file to write.")], data: Data = Path("data")
+) -> None:
+    """Copy a SQLite catalogue, whole, while the service runs."""
+    from cli.db import backup
+
+    backup(_settings(data_dir=str(data.absolute())), target, out())
+
+
+@db.command("deletions")
+def db_deletions(data: Data = Path("data")) -> None:
+    """What was removed with each deleted tenant."""
+    from cli.db import deletions
+
+    deletions(_settings(data_dir=str(data.absolute())), out())
+
+
+@keys.command("new")
+def keys_new() -> None:
+    """Print a fresh key."""
+    from cli.keys import new
+
+    new(out())
+
+
+@keys.command("rotate")
+def keys_rotate(data: Data = Path("data")) -> None:
+    """Put a fresh key in front of the ring."""
+    from cli.keys import rotate
+
+    rotate(_settings(data_dir=str(data.absolute())), out())
+
+
+@keys.command("reseal")
+def keys_reseal(data: Data = Path("data")) -> None:
+    """Seal every secret with the first key of the ring."""
+    from cli.keys import reseal
+
+    reseal(_settings(data_dir=str(data.absolute())), out())
+
+
+@keys.command("prune")
+def keys_prune(data: Data = Path("data")) -> None:
+    """Drop every key but the first, once nothing needs another."""
+    from cli.keys import prune
+
+    prune(_settings(data_dir=str(data.absolute())), out())
+
+
+@keys.command("sign")
+def keys_sign(data: Data = Path("data")) -> None:
+    """Have access tokens signed with a new key."""
+    from cli.keys import sign
+
+    sign(_settings(data_dir=str(data.absolute())), out())
+
+
+@users.command("list")
+def users_list(tenant: Tenant = "newsroom", data: Data = Path("data")) -> None:
+    """Every user of a tenant."""
+    from cli.users import show_list
+
+    show_list(_settings(data_dir=str(data.absolute())), tenant, out())
+
+
+@users.command("create")
+def users_create(
+    email: str,
+    tenant: Tenant = "newsroom",
+    role: Annotated[Literal["viewer", "editor", "admin"], typer.Option()] = "viewer",
+    data: Data = Path("data"),
+) -> None:
+    """Make a user and print a temporary password."""
+    from cli.users import create
+
+    create(_settings(data_dir=str(data.absolute())), tenant, email, role, out())
+
+
+@users.command("reset")
+def users_reset(
+    email: str,
+    tenant: Tenant = "newsroom",
+    mfa: Annotated[bool, typer.Option("--mfa", help="Take the second factor away too.")] = False,
+    data: Data = Path("data"),
+) -> None:
+    """Give a user a temporary password, enabled and unlocked."""
+    from cli.users import reset
+
+    reset(_settings(data_dir=str(data.absolute())), tenant, email, out(), mfa=mfa)
+
+
+@users.command("invite")
+def users_invite(
+    email: Annotated[str | None, typer.Option(help="Only this address may use it.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=365)] = 14,
+    data: Data = Path("data"),
+) -> None:
+    """Print an invitation to sign up with a tenant."""
+    from cli.users import invite
+
+    invite(_settings(data_dir=str(data.absolute())), email, days, out())
 
 
 @app.command()

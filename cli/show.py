@@ -35,7 +35,9 @@ def show_result(result: dict[str, object], place: str, out: Console) -> None:
     file = _part(result, "file")
     size_mb = int(str(file["size"])) / 1e6
     out.print(f"[bold]{place}[/bold]  {size_mb:.1f} MB, {_seconds(file['durationMs'])}")
-    out.print(f"  asked      {_span(asked)}")
+    for one in _listed(asked, "ranges") or [asked]:
+        if isinstance(one, dict):
+            out.print(f"  asked      {_span(one)}")
     out.print(f"  delivered  {_span(made)}, {made['frames']} frames, {result['clock']} clock")
     out.print(
         f"  {result['mode']}: {_seconds(result['reencodedMs'])} encoded again, the rest copied; "

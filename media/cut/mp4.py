@@ -21,7 +21,16 @@ MOVIE_HZ = 90_000
 # Seconds between 1904, where MP4 counts from, and 1970.
 MAC_EPOCH_S = 2_082_844_800
 _MATRIX = pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-_ITEMS = {"title": b"\xa9nam", "comment": b"\xa9cmt", "date": b"\xa9day", "description": b"desc"}
+_ITEMS = {
+    "title": b"\xa9nam",
+    "artist": b"\xa9ART",
+    "album": b"\xa9alb",
+    "comment": b"\xa9cmt",
+    "copyright": b"cprt",
+    "date": b"\xa9day",
+    "description": b"desc",
+    "genre": b"\xa9gen",
+}
 _COPY_BYTES = 1 << 20
 
 
