@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-import socket
 import tempfile
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
 from cli import moment
+from cli.addresses import own_addresses
 from cli.inprocess import carried_out, failure
 from cli.show import show_result
-from connectors.addresses import AddressPolicy
 from connectors.local import Folder
 from connectors.sealing import new_key
 from pipelines import clip as pipeline
@@ -103,18 +100,6 @@ def reaching(settings: Settings, url: str, work: str) -> Settings:
     update = {"allow_cidrs": (*settings.allow_cidrs, *own), "work_dir": work, "data_dir": work}
     # Nothing is sealed here, but a ring must have a key.
     return settings.model_copy(update=update | {"secret_keys": new_key()})
-
-
-def own_addresses(url: str) -> tuple[str, ...]:
-    """The addresses of a typed URL's host that only an operator may allow."""
-    host = urlsplit(url).hostname
-    if host is None:
-        raise InvalidCommand("give the address of a playlist, as in https://host/live.m3u8")
-    with suppress(OSError, UnicodeError):
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-        public = AddressPolicy()
-        return tuple(sorted(address for address in found if not public.allows(address)))
-    return ()
 
 
 def _command(asked: Asked, world: World) -> ClipFromStream:

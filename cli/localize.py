@@ -21,14 +21,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from cli.clip import own_addresses
+from cli.addresses import own_addresses
 from connectors.base import ConnectorEnv, Reads
 from connectors.egress import Egress
 from connectors.http import Auth, WebFile
 from connectors.ranged import readers, source_file
-from media.jail import Jail
-from media.probe import probe
-from media.process import shared
 from pipelines.localize import connections_at
 from schemas.base import Value
 from schemas.errors import Cancelled, CuttingRoomError, InvalidCommand, SourceChanged
@@ -199,6 +196,10 @@ def _moved(bar: Progress, task: Any, source: SourceFile, done: float) -> None:
 
 def _looked_into(path: Path, settings: Settings) -> MediaInfo | str:
     """What the file holds, or why nobody can say: it is kept either way."""
+    from media.jail import Jail
+    from media.probe import probe
+    from media.process import shared
+
     with tempfile.TemporaryDirectory(prefix="cuttingroom-") as work:
         Path(work).chmod(0o711)
         room = Path(work) / "probe"
