@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from api_gateway import openapi, problems
 from api_gateway.deps import Gateway
 from api_gateway.edge import Edge, instance
 from api_gateway.problems import Problem
+from api_gateway.purge import purge_forever
 from api_gateway.routes.api_keys import api_keys
 from api_gateway.routes.audit import audit
 from api_gateway.routes.auth import auth
@@ -62,7 +64,9 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        purging = asyncio.create_task(purge_forever(gateway))
         yield
+        purging.cancel()
         await gateway.close()
 
     app = FastAPI(

@@ -28,7 +28,7 @@ from catalog.sso import Sso
 from catalog.stations import ChannelStations
 from schemas.errors import StoreUnavailable
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
 Clock = Callable[[], int]
 
@@ -60,7 +60,7 @@ class Catalog:
     """The catalogue; `clock` answers epoch milliseconds."""
 
     def __init__(self, url: str, *, clock: Clock) -> None:
-        self._engine = _engine(url)
+        self._engine = make_engine(url)
         self._clock = clock
 
     @contextmanager
@@ -87,7 +87,7 @@ class Catalog:
 
     @contextmanager
     def _session(self, *, read_only: bool) -> Iterator[Session]:
-        with _translated(), self._engine.connect() as connection:
+        with translated(), self._engine.connect() as connection:
             bound = connection.execution_options(read_only=read_only)
             with Session(bind=bound, expire_on_commit=False) as session:
                 yield session
@@ -96,10 +96,10 @@ class Catalog:
 def migrate(url: str) -> None:
     """Bring the tables to the newest form; safe to call from several processes at once."""
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    engine = _engine(url)
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = make_engine(url)
     try:
-        with _translated(), engine.connect() as connection:
+        with translated(), engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
@@ -111,7 +111,8 @@ def catalog_url(data_dir: str) -> str:
     return f"sqlite:///{Path(data_dir).absolute() / 'catalog.sqlite3'}"
 
 
-def _engine(url: str) -> Engine:
+def make_engine(url: str) -> Engine:
+    """An engine for a URL, set as this catalogue needs it."""
     address = make_url(url)
     if address.get_backend_name() == "postgresql":
         return create_engine(
@@ -144,7 +145,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """What keeps the database from answering leaves as StoreUnavailable."""
     try:
         yield
     except IntegrityError:

@@ -83,9 +83,14 @@ class Deletions:
     def __init__(self, session: Session, clock: Callable[[], int]) -> None:
         self._session, self._clock = session, clock
 
-    def purge(self, tenant_id: str) -> tuple[int, dict[str, int]]:
-        """Delete every row of a tenant; when it was asked for, and how many there were by table."""
-        tenant = self._session.get_one(TenantRow, tenant_id)
+    def purge(self, tenant_id: str) -> tuple[int, dict[str, int]] | None:
+        """Delete every row of a tenant; when it was asked for, and how many there were by table.
+        None where it is not due: somebody else deleted it, or took it back."""
+        tenant = self._session.get(TenantRow, tenant_id, with_for_update=True)
+        if tenant is None or tenant.deletion_due_ms is None:
+            return None
+        if tenant.deletion_due_ms > self._clock():
+            return None
         asked_ms, counts = tenant.deletion_asked_ms or self._clock(), self._counts(tenant_id)
         # The audit log may only go once its tenant is gone: the database sees to that.
         self._session.execute(delete(TenantRow).where(TenantRow.id == tenant_id))

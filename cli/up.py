@@ -8,6 +8,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from api_gateway.mail import mail_folder
 from cli.stack import Stack
 from schemas.settings import Settings
 
@@ -39,4 +40,6 @@ def _welcome(console: Console, stack: Stack, *, fresh: bool) -> None:
     )
     written = "Credentials were written to" if fresh else "Credentials stand in"
     console.print(f"{written} {stack.credentials_file}")
+    if stack.settings.smtp_url is None:
+        console.print(f"Mail is not sent but written to {mail_folder(stack.settings)}")
     console.print(f"Logs: {stack.data / 'logs'}   Stop: Ctrl-C")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api_gateway.purge import purge_due
 from tests.gateway_kit import Kit, a_kit
 
 DAY_MS = 24 * 3600_000
@@ -114,3 +115,58 @@ def test_a_tenant_in_its_grace_can_only_be_looked_at_and_restored(kit: Kit) -> N
 @pytest.mark.parametrize("role", ["viewer", "editor"])
 def test_only_an_admin_deletes(kit: Kit, role: Any) -> None:
     assert kit.as_user("DELETE", "/v1/tenant?name=mine", kit.bearer(role)).status_code == 403
+
+
+def a_tenant_with_everything(kit: Kit, folder: Path, key: str) -> str:
+    tenant_id = (kit.mine if key == "mine" else kit.theirs).tenant_id
+    kit.user(f"admin@{key}.example", of=key)
+    kit.login(f"admin@{key}.example")
+    connector = kit.connector(key=key)
+    kit.clip(connector, key=key)
+    for area in ("clips", "localized"):
+        place = folder / "media" / area / tenant_id / "deep" / "er"
+        place.mkdir(parents=True)
+        (place / "a.mp4").write_bytes(b"12345")
+    return tenant_id
+
+
+def test_a_tenant_that_is_due_is_really_deleted_and_no_other(tmp_path: Path) -> None:
+    with a_kit(tmp_path) as kit:
+        gone = a_tenant_with_everything(kit, tmp_path, "mine")
+        stays = a_tenant_with_everything(kit, tmp_path, "theirs")
+        delete(kit)
+        early = purge_due(kit.gateway)
+        kit.clock.advance(7 * DAY_MS)
+
+        reports = purge_due(kit.gateway)
+
+        assert (early, purge_due(kit.gateway)) == ((), ())
+        [report] = reports
+        assert (report.tenant_id, report.objects, report.object_bytes) == (gone, 2, 10)
+        assert report.rows["users"] == report.rows["connectors"] == report.rows["api_keys"] == 1
+        assert {"sessions", "audit"} <= report.rows.keys()
+        assert report.redis_keys >= 3
+        left = b"".join(kit.gateway.store.client.dump(k) or b"" for k in all_keys(kit))
+        assert gone.encode() not in left
+        assert not any(gone in name for name in all_keys(kit))
+        assert any(stays in name for name in all_keys(kit))
+        assert list(tmp_path.glob(f"media/*/{gone}/**/*.mp4")) == []
+        assert len(list(tmp_path.glob(f"media/*/{stays}/**/*.mp4"))) == 2
+        assert kit.get("/v1/tenant").status_code == 401
+        assert kit.get("/v1/jobs", key="theirs").json()["items"]
+        with kit.gateway.catalog.read() as tx:
+            assert tx.deletions.reports() == reports
+            assert tx.tenants.find("mine") is None
+
+
+def all_keys(kit: Kit) -> list[str]:
+    return [str(name) for name in kit.gateway.store.client.scan_iter()]
+
+
+def test_a_tenant_taken_back_is_not_deleted(kit: Kit) -> None:
+    delete(kit)
+    kit.post("/v1/tenant/restore")
+    kit.clock.advance(30 * DAY_MS)
+
+    assert purge_due(kit.gateway) == ()
+    assert kit.get("/v1/tenant").status_code == 200
