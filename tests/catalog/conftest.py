@@ -1,7 +1,8 @@
-"""A fresh catalogue for each test."""
+"""A fresh catalogue for each test, on SQLite and on PostgreSQL alike."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,20 @@ import pytest
 
 from catalog.engine import Catalog, catalog_url, migrate
 from tests.fakes import FixedClock
+from tests.postgres_server import PostgresServer, postgres_server
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test runs on both; one that looks at the database's files is about SQLite."""
+    if "backend" in metafunc.fixturenames:
+        about_files = "tmp_path" in inspect.signature(metafunc.function).parameters
+        backends = ["sqlite"] if about_files else ["sqlite", "postgresql"]
+        metafunc.parametrize("backend", backends, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
@@ -16,14 +31,36 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        template = server.fresh()
+        migrate(template)
+        yield server
+
+
 @pytest.fixture
-def sql_url(tmp_path: Path) -> str:
-    return catalog_url(str(tmp_path))
+def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of a database without tables."""
+    if backend == "sqlite":
+        return catalog_url(str(tmp_path))
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh()
+
+
+@pytest.fixture
+def sql_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of a database with every table and nothing in it."""
+    if backend == "sqlite":
+        url = catalog_url(str(tmp_path))
+        migrate(url)
+        return url
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh("test1")
 
 
 @pytest.fixture
 def catalog(sql_url: str, clock: FixedClock) -> Iterator[Catalog]:
-    migrate(sql_url)
     opened = Catalog(sql_url, clock=clock)
     yield opened
     opened.close()

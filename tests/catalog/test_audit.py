@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from catalog.audit import AuditFilter
-from catalog.engine import Catalog
+from catalog.engine import Catalog, make_engine
 from tests.fakes import FixedClock
 
 
@@ -39,7 +39,7 @@ def test_an_entry_cannot_be_changed(catalog: Catalog, sql_url: str, statement: s
     with catalog.write() as tx:
         tenant = tx.tenants.create("Acme").id
         tx.audit.add(tenant, "user:1", "createUser")
-    engine = create_engine(sql_url)
+    engine = make_engine(sql_url)
 
     with pytest.raises(DBAPIError, match="append-only"), engine.begin() as raw:
         raw.execute(text(statement))

@@ -9,20 +9,17 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
 
-from catalog.engine import Catalog, catalog_url, migrate
+from catalog.engine import Catalog, catalog_url, make_engine, migrate
 from catalog.models import Base
 from schemas.errors import Conflict, StoreUnavailable
 from tests.fakes import FixedClock
 
 
-def test_migrations_make_exactly_the_tables_of_the_models(tmp_path: Path) -> None:
-    url = catalog_url(str(tmp_path))
+def test_migrations_make_exactly_the_tables_of_the_models(empty_url: str) -> None:
+    migrate(empty_url)
 
-    migrate(url)
-
-    engine = create_engine(url)
+    engine = make_engine(empty_url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), Base.metadata)
     engine.dispose()

