@@ -172,10 +172,9 @@ def connections_at(limit: int | None, most: int) -> int:
 # Where it goes
 
 
-def file_digest(file_id: str, rendition_id: str | None = None) -> str:
-    """A short safe name for a file of a source, and for one rendition of it."""
-    text = file_id if rendition_id is None else f"{file_id}\n{rendition_id}"
-    return hashlib.sha256(text.encode()).hexdigest()[:40]
+def file_digest(file_id: str) -> str:
+    """A short safe name for a file of a source."""
+    return hashlib.sha256(file_id.encode()).hexdigest()[:40]
 
 
 def folder(tenant_id: str, fingerprint: str, digest: str) -> str:
@@ -229,14 +228,12 @@ def record_of(
     now_ms: int,
 ) -> LocalizedFile:
     """What is written down of the version this job brought."""
-    digest = file_digest(command.file_id, command.rendition_id)
-    base = f"{folder(command.tenant_id, fingerprint, digest)}/{job_id}"
+    base = f"{folder(command.tenant_id, fingerprint, file_digest(command.file_id))}/{job_id}"
     return LocalizedFile(
         tenant_id=command.tenant_id,
         fingerprint=fingerprint,
         connector_id=command.connector.id,
         file_id=command.file_id,
-        rendition_id=command.rendition_id,
         job_id=job_id,
         key=f"{base}{name[name.rfind('.') :]}",
         record_key=f"{base}.json",

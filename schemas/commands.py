@@ -11,6 +11,13 @@ from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import FuturePolicy, GapPolicy, Mode
 from schemas.guides import MAX_REFRESHED
 from schemas.profiles import Profile
+from schemas.thumbnails import (
+    MAX_PICTURES,
+    MAX_POSTER_WIDTH,
+    PictureFormat,
+    Seek,
+    ThumbnailKind,
+)
 from schemas.times import TimeRange
 
 Priority = Literal["urgent", "normal", "background"]
@@ -73,15 +80,13 @@ class ClipFromStream(SourceCommand):
 class LocalizeFile(SourceCommand):
     """A copy of a connector's file in the media store, under the connector's fingerprint.
 
-    With a `recipe`, what is kept is that rendition of it. `force` fetches again what is held.
+    `force` fetches again what is held and fresh.
     """
 
     queue: ClassVar[str] = "localize"
 
     kind: Literal["localize"] = "localize"
     file_id: str = Field(min_length=1, max_length=1024)
-    rendition_id: str | None = None
-    recipe: Profile | None = None
     force: bool = False
 
 
@@ -156,6 +161,31 @@ class RefreshEpg(SourceCommand):
     days: int = Field(default=8, ge=1, le=14)
 
 
+class MakeThumbnails(SourceCommand):
+    """A poster or sprite sheets of a file, of a clip in the media store, or of a live range.
+
+    `stored_key` is where the media store holds a clip; with a `range` the pictures come from the
+    channel itself. `at_ms` counts from the media's first moment. `destination.key` is the folder
+    that everything goes to; of a sprite, `every_ms` or `count` says how many pictures.
+    """
+
+    queue: ClassVar[str] = "sprite"
+
+    kind: Literal["sprite"] = "sprite"
+    file_id: str = Field(min_length=1, max_length=1024)
+    stored_key: str | None = None
+    channel_id: str | None = None
+    range: TimeRange | None = None
+    type: ThumbnailKind = "poster"
+    at_ms: int = Field(default=0, ge=0, le=10**13)
+    every_ms: int | None = Field(default=None, ge=40, le=24 * 3600 * 1000)
+    count: int | None = Field(default=None, ge=1, le=MAX_PICTURES)
+    width: int | None = Field(default=None, ge=16, le=MAX_POSTER_WIDTH)
+    format: PictureFormat = "jpg"
+    times: Seek = "exact"
+    destination: Destination
+
+
 # Every command there is; each has a pipeline, a worker and a queue of its own.
 COMMANDS: tuple[type[CommandBase], ...] = (
     ClipFromStream,
@@ -163,6 +193,7 @@ COMMANDS: tuple[type[CommandBase], ...] = (
     RefreshEpg,
     CreateRenditions,
     ExportSegment,
+    MakeThumbnails,
 )
 
 

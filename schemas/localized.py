@@ -62,7 +62,6 @@ class LocalizedFile(WireValue):
     fingerprint: str
     connector_id: str
     file_id: str
-    rendition_id: str | None = None
     job_id: str
     key: str
     record_key: str

@@ -164,6 +164,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed hang up: nothing to say."""
+
 
 @contextmanager
 def file_origin(**files: bytes) -> Iterator[FileOrigin]:

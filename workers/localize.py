@@ -207,7 +207,7 @@ def _fetched(facts: LocalizeFacts, run: Run) -> FetchedFile:
 
 def place(command: LocalizeFile, run: Run) -> Place:
     """Where the index holds the command's file."""
-    return place_of(world_of(run), command.connector, command.file_id, command.rendition_id)
+    return place_of(world_of(run), command.connector, command.file_id)
 
 
 WORK: Work[LocalizeFile, LocalizeFacts] = Work(

@@ -86,7 +86,7 @@ def _record(media: MediaStore, entry: Entry, place: Place) -> LocalizedFile | No
     where = Place(
         told.tenant_id,
         told.fingerprint,
-        localize.file_digest(told.file_id, told.rendition_id),
+        localize.file_digest(told.file_id),
     )
     beside = told.key.rpartition("/")[0] == entry.file_id.rpartition("/")[0]
     if where != place or not beside or size != told.size:

@@ -58,10 +58,10 @@ def local_copy(
     return path
 
 
-def place_of(world: World, ref: ConnectorRef, file_id: str, rendition: str | None = None) -> Place:
+def place_of(world: World, ref: ConnectorRef, file_id: str) -> Place:
     """Where the index holds a file of a connector."""
     fingerprint = world.registry.fingerprint(ref)
-    return Place(ref.tenant_id, fingerprint, localize.file_digest(file_id, rendition))
+    return Place(ref.tenant_id, fingerprint, localize.file_digest(file_id))
 
 
 def fetch_file(step: FetchFile, run: Run, report: Report) -> FetchedFile:
@@ -206,7 +206,7 @@ def _from_store(run: Run, record: LocalizedFile, target: Path, report: Report) -
         place = Place(
             record.tenant_id,
             record.fingerprint,
-            localize.file_digest(record.file_id, record.rendition_id),
+            localize.file_digest(record.file_id),
         )
         world.localized.drop(place)
     return False

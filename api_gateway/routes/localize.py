@@ -15,22 +15,24 @@ from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.jobviews import JobView, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
-from api_gateway.problems import Problem
+from api_gateway.problems import FieldProblem, Problem
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.clips import ClipBody, check_range, clip_command, newest_clip
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
 from connectors.base import Live, Reads, key_parts
-from pipelines.localize import dedup_key, file_digest
+from pipelines.localize import dedup_key, file_digest, folder
+from pipelines.recipes import RECIPES, file_suffix
 from schemas import file_id as file_ids
 from schemas.accounts import Principal
 from schemas.base import WireValue
-from schemas.commands import CommandBase, LocalizeFile
-from schemas.connectors import Connector
+from schemas.commands import CommandBase, CreateRenditions, LocalizeFile
+from schemas.connectors import Connector, Destination
 from schemas.errors import AccessDenied, NotFound, RetryableError, Unsupported
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
+from schemas.profiles import Profile
 from store.listing import JobFilter
 from store.localized import Localized, Place
 from store.lookup import job_making
@@ -155,6 +157,9 @@ def _known(deps: Gateway, asked: _Asked) -> Accepted | None:
     _, job = _current(deps, asked)
     if job is not None and job.state not in FINAL:
         return Accepted(job, created=False)
+    if asked.wanted.rendition_id is not None:
+        done = job is not None and job.state == "succeeded" and not asked.wanted.force
+        return Accepted(job, created=False) if job is not None and done else None
     held = None if asked.wanted.force else _holding(deps, asked)
     return None if held is None else Accepted(held, created=False)
 
@@ -187,6 +192,8 @@ def _accept(deps: Gateway, asked: _Asked) -> Accepted:
     if job is not None and job.state in FINAL:
         # What it made is gone, or is to be made anew.
         generation = Localized(deps.store).generation(asked.name, after=generation)
+    if asked.wanted.rendition_id is not None:
+        return _kept(deps, asked, _rendition(deps, asked, asked.wanted.rendition_id, generation))
     return _kept(deps, asked, _command(asked, generation))
 
 
@@ -204,9 +211,42 @@ def _command(asked: _Asked, generation: int) -> LocalizeFile:
         dedup_key=f"{asked.name}\n{generation}",
         connector=asked.connector.ref,
         file_id=asked.file_id,
-        rendition_id=asked.wanted.rendition_id,
         force=asked.wanted.force,
     )
+
+
+def _rendition(
+    deps: Gateway, asked: _Asked, rendition_id: str, generation: int
+) -> CreateRenditions:
+    """The rendition of a file is localized by being made, into a place of its own."""
+    recipes = _recipes(deps, asked.caller.tenant_id, rendition_id)
+    connector = asked.connector
+    held = folder(connector.tenant_id, connector.fingerprint, file_digest(asked.file_id))
+    made = file_digest(f"{rendition_id}\n{[r.model_dump_json() for r in recipes]}")
+    key = f"renditions/{held.partition('/')[2]}/{made}-{generation}/rendition"
+    words = asked.wanted.model_dump(mode="json", by_alias=True)
+    return CreateRenditions(
+        tenant_id=asked.caller.tenant_id,
+        requested_by=asked.caller.subject,
+        request={"fileId": asked.file_id, "renditionIds": [rendition_id], **words},
+        dedup_key=f"{asked.name}\n{generation}",
+        connector=connector.ref,
+        file_id=asked.file_id,
+        recipes=recipes,
+        rendition_ids=(rendition_id,),
+        destination=Destination(key=f"{key}{file_suffix(recipes)}"),
+    )
+
+
+def _recipes(deps: Gateway, tenant_id: str, rendition_id: str) -> tuple[Profile, ...]:
+    if rendition_id in RECIPES:
+        return RECIPES[rendition_id]
+    try:
+        with deps.catalog.read() as tx:
+            return (tx.renditions.get(tenant_id, rendition_id).recipe,)
+    except NotFound as error:
+        found = [FieldProblem(pointer="/renditionId", message=error.message)]
+        raise Problem(422, error.message, code="rendition_unknown", found=found) from None
 
 
 def _current(deps: Gateway, asked: _Asked) -> tuple[int, Job | None]:
@@ -235,7 +275,7 @@ def _newest_ended(deps: Gateway, connector: Connector, file_id: str) -> Job:
 
 def _holding(deps: Gateway, asked: _Asked) -> Job | None:
     """The job that brought what is held of a file, also for an equal connector deleted since."""
-    connector, digest = asked.connector, file_digest(asked.file_id, asked.wanted.rendition_id)
+    connector, digest = asked.connector, file_digest(asked.file_id)
     place = Place(connector.tenant_id, connector.fingerprint, digest)
     record = Localized(deps.store).get(place)
     return None if record is None else _job(deps, connector.tenant_id, record.job_id)

@@ -205,3 +205,21 @@ def test_one_idempotency_key_is_one_request(kit: Kit, origin: FileOrigin) -> Non
     again = kit.post(path(connector), {}, headers=key)
 
     assert again.json()["id"] == first.json()["id"]
+
+
+def test_a_rendition_is_localized_by_being_made(kit: Kit, origin: FileOrigin) -> None:
+    connector = web(kit, origin)
+
+    first = kit.post(path(connector), {"renditionId": "h264-720p"})
+    again = kit.post(path(connector), {"renditionId": "h264-720p"})
+    plain = kit.post(path(connector), {})
+
+    assert (first.status_code, first.json()["kind"]) == (202, "rendition")
+    assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+    assert plain.json()["kind"] == "localize"
+
+
+def test_a_rendition_there_is_not_is_refused(kit: Kit, origin: FileOrigin) -> None:
+    answer = kit.post(path(web(kit, origin)), {"renditionId": "ren_none"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "rendition_unknown")
