@@ -172,6 +172,67 @@ def localize(
     localizing.run(asked, settings, err(), out(), as_json=as_json)
 
 
+Width = Annotated[int | None, typer.Option("--width", "-w", help="Of a picture, in pixels.")]
+Format = Annotated[Literal["jpg", "webp"], typer.Option("--format")]
+Nearest = Annotated[
+    bool, typer.Option("--keyframes", help="Nearest keyframes: cheaper, their times are told.")
+]
+
+
+@app.command()
+def sprite(
+    source: Annotated[str, typer.Argument(metavar="INPUT|URL", help="A media file or a stream.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+    every: Annotated[float | None, typer.Option(help="Seconds between pictures.")] = None,
+    count: Annotated[int | None, typer.Option(help="How many pictures.")] = None,
+    width: Width = None,
+    image_format: Format = "jpg",
+    keyframes: Nearest = False,
+    start: Annotated[str | None, typer.Option(help="Of a stream: where to begin.")] = None,
+    end: Annotated[str | None, typer.Option(help="Of a stream: where to end.")] = None,
+    allow_cidr: Cidrs = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the sprite.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make sprite sheets with WebVTT and JSON, here and now, without any server."""
+    from cli import sprite as pictures
+    from workers import logs
+
+    asked = pictures.Asked(
+        source=source, type="sprite", output=output.absolute(), every_s=every, count=count,
+        width=width, format=image_format, times="keyframe" if keyframes else "exact",
+        start=start, end=end, force=force,
+    )  # fmt: skip
+    logs.set_up("error")
+    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
+    pictures.run(asked, settings, err(), out(), as_json=as_json)
+
+
+@app.command()
+def poster(
+    source: Annotated[str, typer.Argument(metavar="INPUT|URL", help="A media file or a stream.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture: .jpg or .webp.")],
+    at: Annotated[str, typer.Option(help="Seconds in, or a stream's RFC 3339 or epoch.")] = "0",
+    width: Width = None,
+    keyframes: Nearest = False,
+    allow_cidr: Cidrs = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace the picture.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take one picture at a time, here and now, without any server."""
+    from cli import sprite as pictures
+    from workers import logs
+
+    asked = pictures.Asked(
+        source=source, type="poster", output=output.absolute(), at=at, width=width,
+        format="webp" if output.suffix.lower() == ".webp" else "jpg",
+        times="keyframe" if keyframes else "exact", force=force,
+    )  # fmt: skip
+    logs.set_up("error")
+    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
+    pictures.run(asked, settings, err(), out(), as_json=as_json)
+
+
 @app.command()
 def up(
     data: Data = Path("data"),

@@ -45,7 +45,12 @@ TICK_S = 0.05
 # Cancel promises a gone process within 2 s, so TERM gets less than that before KILL.
 GRACE_S = 1.5
 STALL_S = 30.0
-DEFAULT_PRELOAD = ("media.forkserver", "media.probe_child", "media.cut.tasks")
+DEFAULT_PRELOAD = (
+    "media.forkserver",
+    "media.probe_child",
+    "media.cut.tasks",
+    "media.sprite_child",
+)
 _START_S = 30.0
 _KILL_WAIT_S = 5.0
 _CHUNK = 65536

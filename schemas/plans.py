@@ -16,6 +16,7 @@ from schemas.cuts import CutPlan
 from schemas.guides import Repairs, Station, StationDay
 from schemas.localized import SourceFile
 from schemas.media import ByteRange
+from schemas.thumbnails import Grid, PictureFormat, PictureSource, Seek
 
 
 class DecryptKey(Value):
@@ -95,6 +96,14 @@ class RunFfmpeg(Value):
     load: int = 1
 
 
+class Turn(Value):
+    """Flag the picture of an MP4 as turned by so many degrees, counter-clockwise."""
+
+    step: Literal["turn"] = "turn"
+    name: str
+    degrees: int
+
+
 class Cut(Value):
     """Carry out a cut plan; writes `plan.output`."""
 
@@ -136,8 +145,34 @@ class KeepGuide(Value):
     fetched_ms: int
 
 
+class TakePictures(Value):
+    """Take pictures out of media and lay them on sheets named `sheets`; answers `Pictures`.
+
+    `span_ms` is how much media there is to look through, for the watchdog.
+    """
+
+    step: Literal["pictures"] = "pictures"
+    sources: tuple[PictureSource, ...] = Field(min_length=1)
+    seek: Seek = "exact"
+    grid: Grid
+    format: PictureFormat = "jpg"
+    quality: int = Field(default=80, ge=1, le=100)
+    sheets: str = "sprite-{number:03d}"
+    span_ms: int = 0
+
+
 Step = Annotated[
-    Fetch | FetchFile | ReadFile | WriteText | RunFfmpeg | Cut | Probe | Publish | KeepGuide,
+    Fetch
+    | FetchFile
+    | ReadFile
+    | WriteText
+    | RunFfmpeg
+    | Turn
+    | Cut
+    | Probe
+    | Publish
+    | KeepGuide
+    | TakePictures,
     Field(discriminator="step"),
 ]
 

@@ -50,13 +50,15 @@ def _cut(step: Cut, run: Run, report: Callable[[float], None]) -> CutReport:
         step.plan,
         jail=Jail(workspace=run.workspace),
         limit_s=max(LEAST_LIMIT_S, REAL_TIMES * length_s),
-        on_progress=_shares(report),
+        on_progress=shares(report),
         control=metered(run.workspace, run.check, MAX_JOB_BYTES),
     )
     return CutReport.model_validate(answer)
 
 
-def _shares(report: Callable[[float], None]) -> Callable[[Mapping[str, JsonValue]], None]:
+def shares(report: Callable[[float], None]) -> Callable[[Mapping[str, JsonValue]], None]:
+    """What passes a child's `done` of `total` on as a fraction."""
+
     def told(progress: Mapping[str, JsonValue]) -> None:
         done, total = progress.get("done"), progress.get("total")
         if isinstance(done, int | float) and isinstance(total, int | float) and total > 0:

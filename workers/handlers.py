@@ -19,7 +19,7 @@ from store.client import Store
 from store.epg import Guides
 from store.localized import Localized
 from workers.cutting import cut_all
-from workers.encoding import probe_all, read_stored, run_all
+from workers.encoding import probe_all, read_stored, run_all, turn_all
 from workers.epg import keep as keep_guides
 from workers.fetching import Fetcher, fetch_all, fetches
 from workers.phases import Handlers
@@ -27,6 +27,7 @@ from workers.publishing import publish_all
 from workers.run import Run
 from workers.runtime import epoch_ms
 from workers.sources import fetch_file, local_copy
+from workers.sprite import take_all
 from workers.world import World, world_of
 
 
@@ -109,7 +110,9 @@ HANDLERS: Handlers = {
     "fetch_file": fetch_files,
     "read": read_files,
     "ffmpeg": run_all,
+    "turn": turn_all,
     "probe": probe_all,
+    "pictures": take_all,
     "cut": cut_all,
     "publish": publish_all,
     "keep_guide": keep_guides,
