@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from rich.console import Console
 from rich.table import Table
 
-from cli.clip import own_addresses
+from cli.addresses import own_addresses
 from cli.jobs import api_of
 from connectors import xmltv as source
 from connectors.base import ConnectorEnv
