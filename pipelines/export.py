@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
+from itertools import accumulate
 
-from pipelines import clip, interchange, joins, naming, spans
+from pipelines import clip, ffargs, interchange, joins, naming, spans
 from pipelines.clip import ClipFacts, Source
+from pipelines.ffargs import Joint, LocalInput
 from pipelines.interchange import Described, Part
 from pipelines.joins import Planned
+from pipelines.rendition import RenditionFacts, design
 from pipelines.xmp import xmp
 from schemas.base import Value
-from schemas.commands import ExportPart, ExportSegment
+from schemas.commands import CreateRenditions, ExportPart, ExportSegment
 from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import (
     CutPlan,
@@ -21,12 +25,15 @@ from schemas.cuts import (
     GapPolicy,
     MediaIndex,
 )
-from schemas.errors import InvalidCommand
-from schemas.plans import Cut, Fetch, Plan, Publish, Step, WriteText
+from schemas.errors import FormatChange, InvalidCommand
+from schemas.plans import Cut, Fetch, Plan, Publish, RunFfmpeg, Step, WriteText
 from schemas.results import ClipResult, DeliveredFile, clip_result
 from schemas.times import TimeRange, rfc3339
 
-OUTPUT = "export.mp4"
+OUTPUT, ALIKE, MADE = "export.mp4", "alike.mkv", "rendition"
+
+
+_TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mkv": "video/x-matroska"}
 
 
 class Channel(Value):
@@ -47,15 +54,22 @@ class Wanted(Value):
 
 
 class ExportFacts(Value):
-    """What is known so far: of each channel, and of each part once everything is here."""
+    """What is known so far: of each channel, and of each part once everything is here.
+
+    `alone` are the reports of what was cut: one, or one a part where the parts differ. `folder` is
+    the workspace, which ffmpeg is told in full.
+    """
 
     job_id: str = ""
     channels: tuple[ClipFacts, ...] = ()
     requests: tuple[CutRequest, ...] = ()
     indexes: tuple[MediaIndex, ...] = ()
     report: CutReport | None = None
+    alone: tuple[CutReport, ...] = ()
+    folder: str = ""
     size: int = 0
     sha256: str = ""
+    rendition: RenditionFacts = RenditionFacts()
 
     @property
     def cut(self) -> CutReport:
@@ -188,8 +202,30 @@ def _planned(
 
 
 def plan_cut(command: ExportSegment, facts: ExportFacts) -> Plan:
-    """The cut of what was indexed."""
-    return Plan(steps=(Cut(plan=cut_plan(command, facts)),))
+    """The cut of what was indexed; parts that differ are cut one by one where a recipe follows."""
+    if command.recipe is None or not differ(command, facts):
+        return Plan(steps=(Cut(plan=cut_plan(command, facts)),))
+    return Plan(steps=tuple(Cut(plan=plan) for plan in single_plans(command, facts)))
+
+
+def single_plans(command: ExportSegment, facts: ExportFacts) -> tuple[CutPlan, ...]:
+    """Every part as a cut of its own."""
+    planned = _planned(command, facts.requests, facts.indexes)
+    return tuple(joins.joined([part], part_name(number), {}) for number, part in enumerate(planned))
+
+
+def part_name(number: int) -> str:
+    """The file of a part that is cut alone."""
+    return f"part-{number:03}.mp4"
+
+
+def differ(command: ExportSegment, facts: ExportFacts) -> bool:
+    """Whether the parts cannot be joined as they are."""
+    try:
+        cut_plan(command, facts)
+    except FormatChange:
+        return True
+    return False
 
 
 def tags(command: ExportSegment) -> dict[str, str]:
@@ -220,12 +256,141 @@ def key(command: ExportSegment, job_id: str) -> str:
     )
 
 
+# --- by a recipe
+
+
+def as_rendition(command: ExportSegment) -> CreateRenditions:
+    """The command that makes the rendition of the joined file."""
+    if command.recipe is None:
+        raise InvalidCommand("the export names no recipe")
+    return CreateRenditions(
+        tenant_id=command.tenant_id,
+        requested_by=command.requested_by,
+        connector=command.connector,
+        file_id=OUTPUT,
+        recipes=(command.recipe,),
+        destination=command.destination,
+    )
+
+
+def alike_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """Parts that were cut one by one become one file of one format, nothing lost."""
+    if command.recipe is None or len(facts.alone) < 2:
+        return Plan(steps=())
+    joint = _joint(command, facts)
+    sources = tuple(
+        (
+            LocalInput(path=f"{facts.folder}/{part_name(number)}", demuxer="mov"),
+            report.duration_ms,
+            any(track.kind == "audio" for track in report.tracks),
+        )
+        for number, report in enumerate(facts.alone)
+    )
+    if any(not report.frame_rate for report in facts.alone):
+        raise FormatChange("ranges without pictures cannot be joined with others")
+    argv = ffargs.joined(sources, ALIKE, joint)
+    length_ms = sum(report.duration_ms for report in facts.alone)
+    return Plan(steps=(RunFfmpeg(argv=argv, duration_ms=length_ms, encoders=("libx264", "flac")),))
+
+
+def _joint(command: ExportSegment, facts: ExportFacts) -> Joint:
+    """The largest picture among the parts, at the rate of the first."""
+    found = [r.pictures for index in facts.indexes for r in index.runs if r.pictures]
+    largest = max(found, key=lambda pictures: pictures.width * pictures.height)
+    rate = facts.alone[0].frame_rate or Fraction(25)
+    even = [
+        side + side % 2 for side in (round(largest.width * (largest.aspect or 1)), largest.height)
+    ]
+    return Joint(width=even[0], height=even[1], rate=rate)
+
+
+def merged(command: ExportSegment, alone: Sequence[CutReport]) -> CutReport:
+    """The report of all parts, whether they were joined by the cut or after it."""
+    if len(alone) == 1:
+        return alone[0]
+    first, last = alone[0], alone[-1]
+    frames = list(accumulate((report.frames for report in alone), initial=0))
+    wanted_ms = [part.range.length_ms for part in command.parts]
+    covered = sum(r.coverage * ms for r, ms in zip(alone, wanted_ms, strict=True))
+    return first.model_copy(
+        update={
+            "end_ms": last.end_ms,
+            "last_pts": last.last_pts,
+            "frames": frames[-1],
+            "duration_ms": sum(report.duration_ms for report in alone),
+            "clock": "estimated" if any(r.clock == "estimated" for r in alone) else "pdt",
+            "coverage": round(covered / sum(wanted_ms), 6),
+            "gaps": tuple(gap for report in alone for gap in report.gaps),
+            "notes": tuple(dict.fromkeys(note for report in alone for note in report.notes)),
+            "parts": tuple(
+                part.model_copy(update={"first_frame": at, "channel_id": asked.channel_id})
+                for report, at, asked in zip(alone, frames, command.parts, strict=False)
+                for part in report.parts
+            ),
+        }
+    )
+
+
+def encoded(command: ExportSegment, facts: ExportFacts, report: CutReport) -> CutReport:
+    """The report of the rendition that was made of what was cut."""
+    if command.recipe is None:
+        return report
+    note = f"encoded by the recipe {command.recipe.name!r}"
+    made = design(as_rendition(command), facts.rendition)
+    video = command.recipe.video
+    tracks = tuple(
+        track.model_copy(
+            update={
+                "codec": video.codec if track.kind == "video" and video else _sound_codec(command),
+                "copied": False,
+            }
+        )
+        for track in report.tracks
+        if (video if track.kind == "video" else command.recipe.audio) is not None
+    )
+    rate = made.encoding.pictures[0].base.fps if made.encoding.pictures else None
+    changed = rate is not None and rate != report.frame_rate
+    frames = round(report.duration_ms * rate / 1000) if changed and rate else report.frames
+    return report.model_copy(
+        update={
+            "mode": "encode",
+            "reencoded_ms": report.duration_ms,
+            "encoded_frames": frames,
+            "copied_frames": 0,
+            "frames": frames,
+            "frame_rate": rate if changed else report.frame_rate,
+            "tracks": tracks,
+            "notes": (*report.notes, note, *made.notes, *made.rungs[0].notes),
+        }
+    )
+
+
+def _sound_codec(command: ExportSegment) -> str:
+    return command.recipe.audio.codec if command.recipe and command.recipe.audio else ""
+
+
+def output_name(command: ExportSegment, facts: ExportFacts) -> str:
+    """The file that is delivered, by its name in the workspace."""
+    if command.recipe is None:
+        return OUTPUT
+    return design(as_rendition(command), facts.rendition).encoding.outputs[0].name
+
+
+# --- what is published
+
+
 def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
     """What stands beside the file is written and published, then the file itself.
 
     So whoever sees the file finds its sidecars there.
     """
-    main = command.destination.model_copy(update={"key": key(command, facts.job_id)})
+    name = output_name(command, facts)
+    main = command.destination.model_copy(
+        update={
+            "key": key(command, facts.job_id),
+            "content_type": _TYPES[name.rpartition(".")[2]],
+        }
+    )
     found = sidecars(command, facts)
     writes: list[Step] = [WriteText(name=each.name, text=each.text) for each in found]
     beside: list[Step] = [
@@ -237,7 +402,7 @@ def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
         )
         for each in found
     ]
-    return Plan(steps=(*writes, *beside, Publish(name=OUTPUT, to=main)))
+    return Plan(steps=(*writes, *beside, Publish(name=name, to=main)))
 
 
 def _stem(name: str) -> str:

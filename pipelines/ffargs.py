@@ -151,6 +151,73 @@ def sidecar(source: LocalInput, stream: int, output: str) -> tuple[str, ...]:
     return tuple(str(argument) for argument in made.get_args())
 
 
+class Joint(Value):
+    """What files of different formats become before they follow each other in one."""
+
+    width: int
+    height: int
+    rate: Fraction
+    channels: int = 2
+
+
+def joined(
+    sources: tuple[tuple[LocalInput, int, bool], ...], output: str, joint: Joint
+) -> tuple[str, ...]:
+    """The arguments that join files, given with their length in ms and whether they have sound.
+
+    Nothing is lost but what scaling takes: the pictures stay losslessly coded, the sound too.
+    """
+    opened = [ffmpeg.input(f"file:{s.path}", **_input_options(s)) for s, _, _ in sources]
+    sounds = _sounds_alike(opened, sources, joint)
+    fed: list[Any] = []
+    for number, each in enumerate(opened):
+        fed += [_made_alike(each.video, joint), *sounds[number : number + 1]]
+    both = ffmpeg.concat(*fed, v=1, a=int(bool(sounds)), n=len(sources)).node
+    kept = {"c:v": "libx264", "qp": 0, "preset": "ultrafast", "c:a": "flac", "f": "matroska"}
+    streams = [both[number] for number in range(1 + bool(sounds))]
+    made = ffmpeg.output(*streams, f"file:{output}", **kept)
+    return tuple(str(argument) for argument in made.get_args())
+
+
+def _sounds_alike(
+    opened: list[Any], sources: tuple[tuple[LocalInput, int, bool], ...], joint: Joint
+) -> list[Any]:
+    """One sound a file; where a file has none, that of another, unheard. None where no file has."""
+    first = next((n for n, (_, _, has_sound) in enumerate(sources) if has_sound), None)
+    if first is None:
+        return []
+    silent = sum(not has_sound for _, _, has_sound in sources)
+    spare = _copies(opened[first].audio, 1 + silent, "asplit")
+    found = []
+    for number, (_, length_ms, has_sound) in enumerate(sources):
+        sound = spare.pop() if number == first or not has_sound else opened[number].audio
+        sound = sound if has_sound else sound.filter("volume", 0)
+        found.append(_heard_alike(sound, length_ms, joint))
+    return found
+
+
+def _made_alike(video: Any, joint: Joint) -> Any:
+    inside = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
+    return (
+        video.filter("scale", "iw*sar", "ih")
+        .filter("scale", joint.width, joint.height, **inside)
+        .filter("pad", joint.width, joint.height, -1, -1)
+        .filter("setsar", 1)
+        .filter("fps", _ratio(joint.rate))
+        .filter("format", "yuv420p")
+    )
+
+
+def _heard_alike(sound: Any, length_ms: int, joint: Joint) -> Any:
+    layout, length = "mono" if joint.channels == 1 else "stereo", _seconds(length_ms)
+    return (
+        sound.filter("aresample", _SAMPLE_RATE_HZ)
+        .filter("aformat", channel_layouts=layout)
+        .filter("apad", whole_dur=length)
+        .filter("atrim", end=length)
+    )
+
+
 def encoders(recipe: Profile) -> tuple[str, ...]:
     """The names of the encoders a recipe needs."""
     video = () if recipe.video is None else (_VIDEO_ENCODERS[recipe.video.codec],)

@@ -398,4 +398,54 @@ LOCALIZING = (
         "not_found",
     ),
 )
-REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING
+
+
+def _export(what: str, body: bytes, status: int, code: str) -> Refused:
+    path = f"/v1/connectors/{C}/channels/ch1/segments"
+    return Refused(what, "POST", path, status, code, body)
+
+
+_SPAN = b'"range":{"startMs":1643957046000,"endMs":1643957056000}'
+_TO = b'"destination":{"path":"{id}.mp4"}'
+EXPORTING = (
+    _export("an export of nothing", b"{" + _TO + b"}", 422, "invalid"),
+    _export("an export to nowhere", b"{" + _SPAN + b"}", 422, "invalid"),
+    _export(
+        "an export of a range that runs back",
+        b'{"range":{"startMs":2,"endMs":1},' + _TO + b"}",
+        422,
+        "range_invalid",
+    ),
+    _export(
+        "an export of more than six hours",
+        b'{"range":{"startMs":0,"endMs":99999999},' + _TO + b"}",
+        422,
+        "too_long",
+    ),
+    _export(
+        "an export to a path with an unknown variable",
+        b"{" + _SPAN + b',"destination":{"path":"{shoe}.mp4"}}',
+        422,
+        "invalid",
+    ),
+    _export(
+        "an export by a rendition that is none",
+        b"{" + _SPAN + b"," + _TO + b',"renditionId":"none"}',
+        422,
+        "rendition_unknown",
+    ),
+    _export(
+        "an export of a programme of a channel without a guide",
+        b'{"programmeId":"p1643957046-180d8a1d8490",' + _TO + b"}",
+        409,
+        "station_not_mapped",
+    ),
+    Refused(
+        "exports listed in a state that is none",
+        "GET",
+        f"/v1/connectors/{C}/channels/ch1/segments?state=odd",
+        422,
+        "query_invalid",
+    ),
+)
+REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING + EXPORTING

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pipelines import export
+from pipelines import delivery, export, rendition
 from pipelines.clip import ClipFacts
 from pipelines.export import ExportFacts
-from schemas.commands import ExportSegment
+from pipelines.rendition import RenditionFacts
+from schemas.commands import CreateRenditions, ExportSegment
 from schemas.connectors import Published
 from schemas.cuts import CutReport
+from schemas.plans import Plan
 from workers import cutting
+from workers import rendition as rendering
 from workers.clip import follow
 from workers.fetching import arrived
 from workers.phases import Phase, Work
 from workers.run import Run
+
+NOTHING = Plan(steps=())
 
 
 def read_playlists(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
@@ -48,35 +53,94 @@ def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> Export
     return known.model_copy(update={"requests": requests, "indexes": indexes})
 
 
+def see_cut(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
+    """Take in what was cut."""
+    alone = tuple(o for o in run.outcomes("cut") if isinstance(o, CutReport))
+    report = export.merged(command, alone)
+    folder = str(run.workspace.absolute())
+    return facts.model_copy(update={"alone": alone, "report": report, "folder": folder})
+
+
+def look_inside(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
+    """Probe what the recipe is made of."""
+    if command.recipe is None:
+        return facts
+    source = run.workspace / rendition.SOURCE
+    source.unlink(missing_ok=True)
+    source.hardlink_to(run.workspace / (export.ALIKE if len(facts.alone) > 1 else export.OUTPUT))
+    return _seen(facts, rendering.look_inside(_rendition(command), facts.rendition, run))
+
+
+def hear(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
+    """Read what the first pass over the sound measured."""
+    if command.recipe is None:
+        return facts
+    return _seen(facts, rendering.hear(_rendition(command), facts.rendition, run))
+
+
+def see(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
+    """Look at what the recipe made."""
+    if command.recipe is None:
+        return facts
+    return _seen(facts, rendering.see(_rendition(command), facts.rendition, run))
+
+
+def plan_measure(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """The first pass over the sound, where a recipe names a loudness."""
+    if command.recipe is None:
+        return NOTHING
+    return rendition.measure_plan(_rendition(command), facts.rendition)
+
+
+def plan_encode(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """The rendition, where a recipe is named."""
+    if command.recipe is None:
+        return NOTHING
+    return rendering.plan_encode(_rendition(command), facts.rendition)
+
+
+def plan_check(command: ExportSegment, facts: ExportFacts) -> Plan:
+    """The rendition is probed at both ends."""
+    if command.recipe is None:
+        return NOTHING
+    return delivery.check_plan(_rendition(command), facts.rendition)
+
+
 def see_report(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
-    """Take in what the cut really made, measured and hashed."""
-    with (run.workspace / export.OUTPUT).open("rb") as made:
+    """Tell what was really made, measured and hashed."""
+    with (run.workspace / export.output_name(command, facts)).open("rb") as made:
         digest, size = hashlib.file_digest(made, "sha256"), made.tell()
-    told = {"report": _report(run), "sha256": digest.hexdigest(), "size": size}
+    report = export.encoded(command, facts, facts.cut)
+    told = {"report": report, "sha256": digest.hexdigest(), "size": size}
     return facts.model_copy(update=told)
+
+
+def _seen(facts: ExportFacts, found: RenditionFacts) -> ExportFacts:
+    return facts.model_copy(update={"rendition": found})
+
+
+def _rendition(command: ExportSegment) -> CreateRenditions:
+    return export.as_rendition(command)
 
 
 def result(command: ExportSegment, facts: ExportFacts, run: Run) -> dict[str, Any]:
     """The result of the contract."""
     published = [o for o in run.outcomes("publish") if isinstance(o, Published)]
-    answer = export.result(command, _report(run), published)
+    answer = export.result(command, facts.cut, published)
     return answer.model_dump(mode="json", by_alias=True)
-
-
-def _report(run: Run) -> CutReport:
-    (report,) = run.outcomes("cut")
-    if not isinstance(report, CutReport):
-        raise TypeError("the cut step answers a report")
-    return report
 
 
 WORK: Work[ExportSegment, ExportFacts] = Work(
     command=ExportSegment,
     begin=lambda _command: ExportFacts(),
     phases=(
-        Phase("fetch", "fetching", 50, read_playlists, export.fetch_plan, export.look_again_ms),
-        Phase("cut", "cutting", 40, gather_index, export.plan_cut),
-        Phase("publish", "publishing", 10, see_report, export.publish_plan),
+        Phase("fetch", "fetching", 45, read_playlists, export.fetch_plan, export.look_again_ms),
+        Phase("cut", "cutting", 35, gather_index, export.plan_cut),
+        Phase("alike", "encoding", 2, see_cut, export.alike_plan),
+        Phase("measure", "probing", 1, look_inside, plan_measure),
+        Phase("encode", "encoding", 8, hear, plan_encode),
+        Phase("check", "verifying", 1, see, plan_check),
+        Phase("publish", "publishing", 8, see_report, export.publish_plan),
     ),
     result=result,
 )

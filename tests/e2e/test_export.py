@@ -14,6 +14,7 @@ import pytest
 
 from schemas.commands import ExportPart
 from schemas.jobs import Job
+from schemas.profiles import AudioRecipe, Profile, VideoRecipe
 from schemas.times import TimeRange
 from tests.builders import a_connector_ref
 from tests.e2e.export_kit import carry_out, export
@@ -22,6 +23,11 @@ from tests.oracle import audio_offsets, check_exact, inspect, layout
 from tests.origin import Origin
 
 pytestmark = pytest.mark.slow
+RECIPE = Profile(
+    name="small",
+    video=VideoRecipe(codec="h264", width=96, height=56, speed="fast"),
+    audio=AudioRecipe(codec="aac", bitrate=64_000),
+)
 
 
 def test_a_single_range_is_exported_exactly(tmp_path: Path) -> None:
@@ -101,6 +107,43 @@ def test_ranges_of_different_pictures_are_refused(tmp_path: Path) -> None:
     assert job.error is not None
     assert job.error.code == "format_change"
     assert "renditionId" in job.error.message
+
+
+def test_a_recipe_makes_the_joined_file_anew(tmp_path: Path) -> None:
+    asset, output = segment(build(StreamSpec())), tmp_path / "out.mp4"
+    ranges = [(asset.epoch_ms + 400, asset.epoch_ms + 1900), (asset.epoch_ms, asset.epoch_ms + 800)]
+
+    with Origin(asset) as origin:
+        job = export(origin.url, ranges, output, recipe=RECIPE, sidecars=("json",))
+
+    assert job.error is None
+    assert told(job)["mode"] == "encode"
+    assert [t["codec"] for t in told(job)["tracks"]] == ["h264", "aac"]
+    expected = [n for a, b in ranges for n in asset.numbers_between(a, b)]
+    assert len(inspect(output).frames) == len(expected)
+    with av.open(str(output)) as made:
+        assert (made.streams.video[0].width, made.streams.video[0].height) == (96, 56)
+
+
+def test_ranges_of_different_pictures_are_joined_by_a_recipe(tmp_path: Path) -> None:
+    one = segment(build(StreamSpec()))
+    other = segment(build(StreamSpec(size=(128, 96), fps=Fraction(50), audio=())))
+    output = tmp_path / "out.mp4"
+    with Origin(one) as origin:
+        origin.mount("second", other)
+        urls = [origin.url, origin.url_of(other.entry, "second")]
+        refs = [a_connector_ref(id=f"con_{n}", config={"url": u}) for n, u in enumerate(urls)]
+        wanted = [
+            ExportPart(connector=ref, channel_id="ch", range=span(asset, 700, 2300))
+            for ref, asset in zip(refs, (one, other), strict=True)
+        ]
+        job = carry_out(wanted, output, recipe=RECIPE, sidecars=("edl",))
+
+    assert job.error is None
+    assert told(job)["file"]["durationMs"] == pytest.approx(3200, abs=45)
+    assert len(told(job)["parts"]) == 2
+    assert inspect(output).clean
+    assert len(inspect(output).frames) == pytest.approx(80, abs=2)
 
 
 def test_everything_stands_beside_the_file_and_is_listed(tmp_path: Path) -> None:
