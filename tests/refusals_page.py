@@ -13,8 +13,8 @@ from tests.refused_requests import REFUSED
 
 HEAD = """# What is refused, and with which code
 
-Every row is a test. None gives a 5xx, a hung worker, or a short clip called success. Written from the tests'
-own rows: `python -m tests.refusals_page > docs/reference/refusals.md`.
+Every row is a test. None gives a 5xx, a hung worker, or a short clip called success. Written from
+the tests' own rows: `python -m tests.refusals_page > docs/reference/refusals.md`.
 """
 
 
