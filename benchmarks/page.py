@@ -45,6 +45,8 @@ def main() -> None:
     parts = [HEAD]
     if clips := _read("clip.json"):
         parts += [CLIPS, *_table(clips)]
+    if localize := _read("localize.json"):
+        parts += _localize(localize)
     if publish := _read("publish.json"):
         parts += _publish(publish)
     if ingress := _read("ingress.json"):
@@ -55,6 +57,27 @@ def main() -> None:
 def _read(name: str) -> Any:
     path = RESULTS / name
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def _localize(found: dict[str, Any]) -> list[str]:
+    rate, size = found["bytes_per_s_a_connection"] // 10**6, found["size_mb"]
+    rows = sorted(found["medians"].items(), key=lambda item: -item[1]["mb_per_s_once_up"])
+    return [
+        f"""
+## Localizing a long file
+
+A file of {size} MB from a loopback server that gives each connection {rate} MB/s; the number
+behind a name is how many connections it may open. *Once up* is what the transfer itself took: the
+rest of a run is Python starting. `python -m benchmarks.localize` measures it.
+
+| | MB/s | once up | of the connections' limit | peak MB | CPU s |
+|---|---|---|---|---|---|""",
+        *(
+            f"| {name} | {n['mb_per_s']:.0f} | {n['mb_per_s_once_up']:.0f} "
+            f"| {n['of_limit']:.2f} | {n['peak_mb']:.0f} | {n['cpu_s']:.1f} |"
+            for name, n in rows
+        ),
+    ]
 
 
 def _table(found: dict[str, Any]) -> list[str]:

@@ -165,6 +165,7 @@ class FtpFiles:
         self._config, self._auth, self._judge = config, auth, judge
         self._open: _Judged | None = None
         self._end: weakref.finalize[..., FtpFiles] | None = None
+        self._data: socket.socket | None = None
 
     def check(self, capability: Capability | None = None) -> None:
         """The log-in works and the folder may be listed."""
@@ -191,7 +192,7 @@ class FtpFiles:
             wanted = min(length, size - offset)
             if wanted <= 0:
                 return b""
-            data = _received(ftp, path, offset, wanted)
+            data = self._received(ftp, path, offset, wanted)
         if len(data) < wanted:
             self.close()
             raise SourceUnavailable(f"{file_id} ended early: {len(data)} bytes of {wanted} came")
@@ -202,10 +203,30 @@ class FtpFiles:
         return None
 
     def close(self) -> None:
-        """End the connection; the next use makes another."""
+        """End the connection, also under another thread's hands; the next use makes another."""
+        with suppress(OSError, AttributeError):
+            # A closed socket would let its reader wait on.
+            self._data.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         if self._end is not None:
             self._end()
         self._open = self._end = None
+
+    def _received(self, ftp: _Judged, path: str, offset: int, wanted: int) -> bytes:
+        data = bytearray()
+        with closing(ftp.transfercmd(f"RETR {path}", rest=offset or None)) as source:
+            self._data = source
+            try:
+                while len(data) < wanted:
+                    chunk = source.recv(min(CHUNK_BYTES, wanted - len(data)))
+                    if not chunk:
+                        break
+                    data += chunk
+            finally:
+                self._data = None
+        # The server says that it has sent all, or that we have hung up on it.
+        with suppress(ftplib.error_temp, ftplib.error_perm):
+            ftp.getresp()
+        return bytes(data)
 
     def _path(self, parts: tuple[str, ...]) -> str:
         return "/".join(filter(None, [self._config.folder, *parts]))
@@ -289,20 +310,6 @@ def _log_in(ftp: ftplib.FTP, user: str, password: str) -> None:
         answer = ftp.sendcmd(f"PASS {password}")
     if not answer.startswith("2"):
         raise ftplib.error_perm("530 the log-in asks for more than a password")
-
-
-def _received(ftp: _Judged, path: str, offset: int, wanted: int) -> bytes:
-    data = bytearray()
-    with closing(ftp.transfercmd(f"RETR {path}", rest=offset or None)) as source:
-        while len(data) < wanted:
-            chunk = source.recv(min(CHUNK_BYTES, wanted - len(data)))
-            if not chunk:
-                break
-            data += chunk
-    # The server says that it has sent all, or that we have hung up on it.
-    with suppress(ftplib.error_temp, ftplib.error_perm):
-        ftp.getresp()
-    return bytes(data)
 
 
 def _mlst(answer: str) -> dict[str, str]:

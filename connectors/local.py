@@ -27,12 +27,12 @@ from connectors.base import (
     Artifact,
     AuthModel,
     CheckFence,
-    ConfigModel,
     ConnectorEnv,
     Control,
     Entry,
     Intent,
     OnBytes,
+    PacedConfig,
     Page,
     Query,
     TimedUrl,
@@ -67,7 +67,7 @@ _NOT_MOVABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EROFS})
 _NOT_HERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 
 
-class Config(ConfigModel):
+class Config(PacedConfig):
     """Where the files are."""
 
     folder: str = Field(min_length=1, max_length=1024, description="An absolute path")

@@ -33,6 +33,7 @@ BUFFER_BYTES = 256 * 1024
 HASH_BYTES = 1024 * 1024
 WINDOW_S = 0.1
 TRIES = 6
+PATIENCE_S = 0.6
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 ROOM_BYTES = 64 * 1024 * 1024
@@ -47,6 +48,7 @@ class Options:
     max_connections: int = MAX_CONNECTIONS
     max_bytes: int = 1 << 50
     max_bytes_per_s: int | None = None
+    first_pause_s: float = FIRST_PAUSE_S
     on_bytes: OnBytes = lambda _count: None
     report: Callable[[float], None] = lambda _fraction: None
     control: Control = lambda: None
@@ -230,6 +232,7 @@ class _Ranges:
         self._options = download.options
         self._throttle = download.throttle
         self._state, self._fd, self._journal = state, fd, journal
+        self._readers: list[Reader] = []
 
     def run(self) -> str:
         """Read everything that is missing; the SHA-256 of the whole file."""
@@ -241,11 +244,21 @@ class _Ranges:
             digest = hashing.finish()
         finally:
             state.over.set()
-            for thread in threads:
-                thread.join()
+            self._end(threads)
         if state.fatal is not None:
             raise state.fatal
         return digest
+
+    def _end(self, threads: list[threading.Thread]) -> None:
+        """Wait for every thread; one that waits for a silent source loses its connection."""
+        deadline = time.monotonic() + PATIENCE_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            for reader in list(self._readers):
+                reader.close()
+        for thread in threads:
+            thread.join()
 
     def _supervise(self, threads: list[threading.Thread]) -> None:
         state, since, arrived = self._state, time.monotonic(), self._state.arrived
@@ -280,6 +293,7 @@ class _Ranges:
         buffer = memoryview(bytearray(self._throttle.read_bytes))
         try:
             reader = self._connect(self._pulse)
+            self._readers.append(reader)
             while (part := state.take()) is not None and not state.over.is_set():
                 try:
                     flowed = self._try(reader, part, buffer, flowed)
@@ -355,7 +369,7 @@ class _Ranges:
             failures = state.failures
         if failures >= TRIES:
             raise error
-        state.over.wait(_pause_s(error, failures))
+        state.over.wait(_pause_s(error, failures, self._options.first_pause_s))
 
     def _fail(self, error: Exception) -> None:
         with self._state.lock:
@@ -420,7 +434,7 @@ class _Whole:
             except RetryableError as error:
                 if tried == TRIES - 1 or isinstance(error, DiskFull | WorkerInterrupted):
                     raise
-                self._never.wait(_pause_s(error, tried))
+                self._never.wait(_pause_s(error, tried, self._options.first_pause_s))
         raise AssertionError("the last try returns or raises")
 
     def _once(self) -> tuple[int, str]:
@@ -458,9 +472,9 @@ def boot_id() -> str:
     return "unknown"
 
 
-def _pause_s(error: CuttingRoomError, failures: int) -> float:
+def _pause_s(error: CuttingRoomError, failures: int, first_s: float) -> float:
     asked = error.retry_after_s if isinstance(error, RateLimited) else None
-    return min(asked or FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
+    return min(asked or first_s * 2 ** (failures - 1), LONGEST_PAUSE_S)
 
 
 @contextlib.contextmanager
