@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from cli.inprocess import carried_out, failure
 from cli.show import show_renditions
+from connectors.base import Artifact, Intent
 from connectors.local import Folder
 from connectors.sealing import new_key
 from pipelines.recipes import RECIPES
@@ -32,6 +34,15 @@ from workers.runtime import Runtime
 TENANT, QUEUE = "local", "rendition"
 MAX_RECIPE_BYTES = 256 * 1024
 _RECIPES = TypeAdapter(tuple[Profile, ...])
+
+
+class _Replacing(Folder):
+    """A folder in which somebody has said that files may be replaced."""
+
+    def begin(self, artifact: Artifact) -> Intent:
+        """Make room for the file first."""
+        self.delete(artifact.key)
+        return super().begin(artifact)
 
 
 class Asked(Value):
@@ -61,23 +72,27 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
     recipes = recipes_of(asked.recipe)
     check_together(recipes)
     _check_paths(asked)
+    with running(asked, settings) as runtime:
+        return carried_out(command(asked, recipes), runtime, err, attempts)
+
+
+@contextmanager
+def running(asked: Asked, settings: Settings) -> Iterator[Runtime]:
+    """All that carries the job out, in a folder of its own; it writes next to the output."""
     with tempfile.TemporaryDirectory(prefix="cuttingroom-") as work:
         # Jailed children run under another uid: they must reach the workspace below.
         Path(work).chmod(0o711)
         made, world = handlers.build(_reaching(settings, asked, work))
         world.media.start()
-        world = replace(world, media_store=Folder(asked.output.parent))
-        if asked.force:
-            asked.output.unlink(missing_ok=True)
-        runtime = Runtime(
+        place = _Replacing if asked.force else Folder
+        yield Runtime(
             ledger=LocalLedger(),
             works={QUEUE: WORK},
             handlers=made,
-            world=world,
+            world=replace(world, media_store=place(asked.output.parent)),
             work_dir=Path(work),
             owner="cli",
         )
-        return carried_out(command(asked, recipes), runtime, err, attempts)
 
 
 def recipes_of(names: Sequence[str]) -> tuple[Profile, ...]:

@@ -46,6 +46,11 @@ _SYSTEM = {"Linux": "linux", "Darwin": "osx"}
 _SAID: tuple[tuple[str, type[CuttingRoomError], str], ...] = (
     ("No space left on device", DiskFull, "the workspace has no room left"),
     ("File too large", TooLarge, "the output is larger than a job may write"),
+    (
+        "Error submitting packet to decoder: Function not implemented",
+        UnsupportedMedia,
+        "this ffmpeg has no decoder for the source; install a fuller build",
+    ),
     ("Cannot allocate memory", TooLarge, "the media needs more memory than a job may use"),
 )
 

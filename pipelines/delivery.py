@@ -13,7 +13,7 @@ from pipelines.rendition import SIDECAR, Design, Produced, RenditionFacts, Rung,
 from schemas.base import Value
 from schemas.commands import CreateRenditions
 from schemas.connectors import Destination, Published
-from schemas.errors import CorruptMedia, DestinationRejected
+from schemas.errors import CorruptMedia, DestinationRejected, UnsupportedMedia
 from schemas.media import MediaInfo, StreamInfo
 from schemas.plans import Plan, Probe, Publish, Step, WriteText
 from schemas.renditions import MadeAudio, MadeRendition, MadeVideo, RenditionResult
@@ -31,6 +31,7 @@ _TYPES = {
     ".mpd": "application/dash+xml",
     ".vtt": "text/vtt",
 }
+_SHALLOW = "this ffmpeg's encoder makes 8 bits only, so the picture has fewer than the source's"
 _RANGES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -57,6 +58,29 @@ def check_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
             case "dash":
                 steps += _dash_steps(output, rungs, made, facts, produced)
     return Plan(steps=tuple(steps))
+
+
+def check_depth(
+    command: CreateRenditions, facts: RenditionFacts, examined: Mapping[str, MediaInfo]
+) -> None:
+    """Refuse fewer bits than a recipe names: an encoder built without them says nothing."""
+    made = design(command, facts)
+    for rung in made.rungs:
+        wanted = rung.recipe.video
+        if wanted is not None and wanted.bit_depth == 10 and _is_shallow(rung, made, examined):
+            raise UnsupportedMedia(
+                f"this ffmpeg's {wanted.codec} encoder makes 8 bits only; install a fuller build"
+            )
+
+
+def _is_shallow(rung: Rung, made: Design, examined: Mapping[str, MediaInfo]) -> bool:
+    """Whether 10 bits were meant and 8 came out."""
+    if rung.picture is None or made.encoding.pictures[rung.picture].pixel_format == "yuv420p":
+        return False
+    output = made.encoding.outputs[rung.output]
+    name = output.name if output.form == "file" else _checked(output, rung.label)
+    streams = [s for s in examined[name].streams if s.kind == "video"]
+    return any("10" not in (stream.pixel_format or "") for stream in streams)
 
 
 def publish_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
@@ -308,7 +332,7 @@ def _outcome(
         duration_ms=round(rung.expect_us / 1000),
         manifest=by_name[held][1].key if packaged else None,
         file=None if packaged else _delivered(by_name[output.name][1], info.duration_ms or 0),
-        notes=rung.notes,
+        notes=(*rung.notes, _SHALLOW) if _is_shallow(rung, made, examined) else rung.notes,
     )
 
 

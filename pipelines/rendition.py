@@ -13,7 +13,7 @@ from schemas.base import Value
 from schemas.commands import CreateRenditions
 from schemas.errors import CorruptMedia, FieldInvalid, InvalidCommand, UnsupportedMedia
 from schemas.media import MediaInfo, StreamInfo
-from schemas.plans import Plan, ReadFile, RunFfmpeg, Step, WriteText
+from schemas.plans import Plan, ReadFile, RunFfmpeg, Step, Turn, WriteText
 from schemas.profiles import DEFAULT_GOP_MS, AudioRecipe, Packaging, Profile, VideoRecipe
 from schemas.renditions import Loudness, Pace, TrackPace
 
@@ -218,9 +218,25 @@ def encode_plan(command: CreateRenditions, facts: RenditionFacts, cube: str | No
             load=max(1, sum(not p.copied for p in made.encoding.pictures)),
         )
     )
+    steps += _turns_kept(source, made)
     if any(recipe.subtitles == "sidecar" for recipe in command.recipes):
         steps += _sidecar_steps(source, made.duration_ms)
     return Plan(steps=tuple(steps))
+
+
+def _turns_kept(source: Source, made: Design) -> list[Step]:
+    """Newer encoders forget the flag of a picture that is not turned while it is decoded."""
+    degrees = source.video.rotation_deg if source.video else 0
+    return [
+        Turn(name=output.name, degrees=degrees)
+        for output in made.encoding.outputs
+        if degrees
+        and any(
+            made.encoding.pictures[number].recipe.rotation == "keep"
+            and not made.encoding.pictures[number].copied
+            for number in output.pictures
+        )
+    ]
 
 
 def _sidecar_steps(source: Source, duration_ms: int) -> list[Step]:

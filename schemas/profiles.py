@@ -134,14 +134,14 @@ class Profile(WireValue):
         return None
 
     def _container_problem(self) -> str | None:
+        if self.container != "mp4" and self.video is not None and self.video.rotation == "keep":
+            return f"the rotation is kept in mp4, not in {self.container}"
         if self.container != "webm":
             return None
         if self.video is not None and self.video.codec not in {"vp9", "av1"}:
             return f"webm holds vp9 or av1, not {self.video.codec}"
         if self.audio is not None and self.audio.codec != "opus":
             return f"webm holds opus, not {self.audio.codec}"
-        if self.video is not None and self.video.rotation == "keep":
-            return "webm has no rotation flag to keep"
         return None
 
     def _packaging_problem(self) -> str | None:

@@ -35,6 +35,10 @@ class Kind:
 H264 = "-c:v libx264 -preset ultrafast -g 25 -bf 2 -pix_fmt yuv420p"
 AAC = "-c:a aac -b:a 64k"
 _PQ = "-color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc -color_range tv"
+_PQ_FRAMES = (
+    "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:"
+    "colorspace=bt2020nc:range=tv"
+)
 KINDS: Mapping[str, Kind] = {
     "h264 and aac in mp4": Kind("a.mp4", f"{H264} {AAC} -movflags +faststart"),
     "h264 and aac in mpeg-ts": Kind("b.ts", f"{H264} {AAC}"),
@@ -62,13 +66,10 @@ KINDS: Mapping[str, Kind] = {
     "sound only, as wav": Kind("r.wav", "-c:a pcm_s16le", picture=False),
     "a picture only": Kind("s.mp4", H264, sound=""),
     "10 bits": Kind(
-        "t.mp4",
-        f"-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le {AAC}",
+        "t.mov", f"-c:v prores_ks -profile:v 0 {AAC}"
     ),
     "HDR, perceptual quantizer": Kind(
-        "u.mp4",
-        f"-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p10le {_PQ} "
-        f"{AAC}",
+        "u.mkv", f"-c:v ffv1 -pix_fmt yuv420p10le {_PQ} {AAC}", filters=_PQ_FRAMES
     ),
     "interlaced": Kind(
         "v.ts", f"{H264} -flags +ilme+ildct -x264-params tff=1 {AAC}", rate="50",

@@ -12,11 +12,12 @@ from media.ffmpeg import Encoding, Ffmpeg, locate, run_ffmpeg
 from media.jail import GIB, Jail
 from media.pace import pace
 from media.probe import probe
+from media.turning import turn
 from media.workspace import metered
 from schemas.base import Value
 from schemas.errors import CorruptMedia, SourceNotFound, UnsupportedMedia
 from schemas.media import MediaInfo
-from schemas.plans import Probe, RunFfmpeg, Step
+from schemas.plans import Probe, RunFfmpeg, Step, Turn
 from schemas.renditions import Pace
 from workers.run import Run
 from workers.world import World, world_of
@@ -91,6 +92,15 @@ def _run(step: RunFfmpeg, run: Run, report: Callable[[float], None]) -> str:
         limit_s=max(LEAST_LIMIT_S, REAL_TIMES * step.load * step.duration_ms / 1000),
     )
     return finished.stderr
+
+
+def turn_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:
+    """Write the rotation flag of each file; answers their names."""
+    turns = [step for step in steps if isinstance(step, Turn)]
+    for step in turns:
+        run.check()
+        turn(run.workspace / step.name, step.degrees)
+    return [step.name for step in turns]
 
 
 def probe_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> list[object]:

@@ -12,6 +12,7 @@ from pipelines.loudness import loudness
 from pipelines.rendition import Produced, RenditionFacts, Source
 from schemas.commands import CreateRenditions
 from schemas.connectors import Published
+from schemas.media import MediaInfo
 from schemas.plans import Plan
 from workers.encoding import Examined
 from workers.fetching import arrived
@@ -63,12 +64,21 @@ def see(command: CreateRenditions, facts: RenditionFacts, run: Run) -> Rendition
     )
 
 
+def accept(command: CreateRenditions, facts: RenditionFacts, run: Run) -> RenditionFacts:
+    """Nothing is published that is not what a recipe names."""
+    delivery.check_depth(command, facts, _examined(run))
+    return facts
+
+
 def result(command: CreateRenditions, facts: RenditionFacts, run: Run) -> dict[str, Any]:
     """The result of the contract."""
-    examined = {o.name: o.info for o in run.outcomes("check") if isinstance(o, Examined)}
     published = tuple(o for o in run.outcomes("publish") if isinstance(o, Published))
-    made = delivery.result(command, facts, examined, published)
+    made = delivery.result(command, facts, _examined(run), published)
     return made.model_dump(mode="json", by_alias=True)
+
+
+def _examined(run: Run) -> dict[str, MediaInfo]:
+    return {o.name: o.info for o in run.outcomes("check") if isinstance(o, Examined)}
 
 
 def _text(run: Run, name: str) -> str:
@@ -89,7 +99,7 @@ WORK: Work[CreateRenditions, RenditionFacts] = Work(
         Phase("measure", "probing", 8, look_inside, rendition.measure_plan),
         Phase("encode", "encoding", 62, hear, plan_encode),
         Phase("check", "verifying", 5, see, delivery.check_plan),
-        Phase("publish", "publishing", 10, nothing_new, delivery.publish_plan),
+        Phase("publish", "publishing", 10, accept, delivery.publish_plan),
     ),
     result=result,
 )
