@@ -432,7 +432,9 @@ _WRITERS: dict[str, tuple[Callable[[Described], str], str]] = {
 
 
 def sidecars(command: ExportSegment, facts: ExportFacts) -> tuple[Beside, ...]:
-    """Every sidecar that is wanted."""
+    """Every sidecar that is wanted; none while nothing is cut that it could tell of."""
+    if facts.report is None:
+        return ()
     told = described(command, facts)
     found = []
     for kind in command.sidecars:

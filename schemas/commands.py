@@ -23,7 +23,7 @@ from schemas.times import TimeRange
 Priority = Literal["urgent", "normal", "background"]
 MAX_METADATA_BYTES = 64 * 1024
 MAX_EXPORT_PARTS = 200
-Sidecar = Literal["json", "xmp", "otio", "edl", "fcpxml", "vtt"]
+Sidecar = Literal["json", "xmp", "otio", "edl", "fcpxml"]
 
 
 class CommandBase(Value):

@@ -400,6 +400,41 @@ LOCALIZING = (
 )
 
 
+def _thumbnail(what: str, query: str, status: int, code: str, file: str = "a.mp4") -> Refused:
+    path = f"/v1/connectors/{{files}}/files/{file}/thumbnail?{query}"
+    return Refused(what, "GET", path, status, code)
+
+
+_SHOWN = f"/v1/connectors/{C}/files/{_GOOD.replace('/', '%2F')}/thumbnail"
+THUMBNAILS = (
+    _thumbnail("a thumbnail of no known kind", "type=gif", 422, "invalid"),
+    _thumbnail("a thumbnail in a format there is not", "format=png", 422, "invalid"),
+    _thumbnail("a thumbnail before the beginning", "atMs=-1", 422, "invalid"),
+    _thumbnail("a thumbnail a few pixels wide", "width=1", 422, "invalid"),
+    _thumbnail("a thumbnail wider than any screen", "width=100000", 422, "invalid"),
+    _thumbnail("a sprite of large pictures", "type=sprite&width=1000", 422, "invalid_field"),
+    _thumbnail("a sprite of a million pictures", "type=vtt&count=1000000", 422, "invalid"),
+    _thumbnail("a sprite by step and count", "type=vtt&count=2&everyMs=500", 422, "invalid_field"),
+    _thumbnail("a thumbnail parameter there is not", "at=1", 422, "invalid"),
+    _thumbnail("a thumbnail of a path elsewhere", "", 422, "file_id_invalid", "..%2Fetc"),
+    Refused("a poster past the clip's end", "GET", f"{_SHOWN}?atMs=60000", 422, "invalid_field"),
+    Refused(
+        "a sprite of a channel without a range",
+        "GET",
+        f"/v1/connectors/{C}/files/ch1/thumbnail?type=sprite",
+        422,
+        "invalid_field",
+    ),
+    Refused(
+        "a poster of a channel without a time",
+        "GET",
+        f"/v1/connectors/{C}/files/ch1/thumbnail",
+        422,
+        "invalid_field",
+    ),
+)
+
+
 def _export(what: str, body: bytes, status: int, code: str) -> Refused:
     path = f"/v1/connectors/{C}/channels/ch1/segments"
     return Refused(what, "POST", path, status, code, body)
@@ -445,7 +480,7 @@ EXPORTING = (
         "GET",
         f"/v1/connectors/{C}/channels/ch1/segments?state=odd",
         422,
-        "query_invalid",
+        "invalid",
     ),
 )
-REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING + EXPORTING
+REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING + THUMBNAILS + EXPORTING

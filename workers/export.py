@@ -56,6 +56,8 @@ def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> Export
 def see_cut(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
     """Take in what was cut."""
     alone = tuple(o for o in run.outcomes("cut") if isinstance(o, CutReport))
+    if not alone:
+        return facts  # a plan is printed: nothing was cut
     report = export.merged(command, alone)
     folder = str(run.workspace.absolute())
     return facts.model_copy(update={"alone": alone, "report": report, "folder": folder})
@@ -108,6 +110,8 @@ def plan_check(command: ExportSegment, facts: ExportFacts) -> Plan:
 
 def see_report(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
     """Tell what was really made, measured and hashed."""
+    if facts.report is None:
+        return facts
     with (run.workspace / export.output_name(command, facts)).open("rb") as made:
         digest, size = hashlib.file_digest(made, "sha256"), made.tell()
     report = export.encoded(command, facts, facts.cut)
