@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from schemas.base import Value
 from schemas.commands import LocalizeFile
@@ -265,6 +266,12 @@ def record_plan(record: LocalizedFile) -> Plan:
     )
 
 
+def _spelled_for_clients(media: MediaInfo) -> dict[str, object]:
+    told = media.model_dump(mode="json")
+    streams = [{to_camel(k): v for k, v in stream.items()} for stream in told["streams"]]
+    return {to_camel(k): v for k, v in told.items()} | {"streams": streams}
+
+
 def result(
     record: LocalizedFile, *, fetched: FetchedFile | None, published: Published | None
 ) -> dict[str, object]:
@@ -274,6 +281,7 @@ def result(
     )
     return {
         **told,
+        "media": _spelled_for_clients(record.media),
         "reused": fetched is None,
         "resumedBytes": fetched.resumed if fetched else 0,
         "connections": fetched.connections if fetched else 0,

@@ -10,7 +10,7 @@ from schemas.media import ByteRange, MediaInfo
 MIN_RATE = 64 * 1024
 
 
-class Validators(Value):
+class Validators(WireValue):
     """What a source says of a file's version; what it does not say is None."""
 
     size: int | None = None

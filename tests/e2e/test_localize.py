@@ -44,6 +44,10 @@ def test_a_file_is_copied_whole_probed_and_recorded(
     assert result["sha256"] == hashlib.sha256(movie).hexdigest()
     assert (result["size"], result["reused"]) == (len(movie), False)
     assert [s["kind"] for s in result["media"]["streams"]] == ["video", "audio"]
+    assert result["media"]["durationMs"] == result["file"]["durationMs"]
+    assert 1000 <= result["file"]["durationMs"] < 1030
+    assert result["media"]["streams"][0]["pixelFormat"] == "yuv420p"
+    assert result["validators"]["modifiedMs"] == 1_643_957_046_000
     assert origin.sent < len(movie) + 100_000
 
 

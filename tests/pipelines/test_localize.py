@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from pipelines import localize
 from pipelines.localize import MAX_PART_BYTES, MIN_PART_BYTES, Ramp
 from schemas.commands import LocalizeFile
 from schemas.errors import CorruptMedia, SourceChanged, TooLarge
-from schemas.localized import Resume, SourceFile, Validators
-from schemas.media import ByteRange
-from schemas.plans import FetchFile
+from schemas.localized import FetchedFile, LocalizedFile, Resume, SourceFile, Validators
+from schemas.media import ByteRange, MediaInfo
+from schemas.plans import FetchFile, Plan
 from tests.builders import a_connector_ref
 
+PLANS = Path(__file__).parents[1] / "plans"
 VERSION = Validators(size=1000, etag='"a"', modified_ms=5)
 
 
@@ -230,3 +232,52 @@ def test_a_command_names_its_connector() -> None:
     )
 
     assert command.connectors == (a_connector_ref(),)
+
+
+def a_record() -> LocalizedFile:
+    command = LocalizeFile(
+        tenant_id="t1", requested_by="u", connector=a_connector_ref(type="http"), file_id="a/b.mp4"
+    )
+    return localize.record_of(
+        command,
+        "f1",
+        "job_1",
+        "source.mp4",
+        source(10),
+        FetchedFile(name="source.mp4", size=10, sha256="0" * 64),
+        MediaInfo(container="mp4", size=10, duration_ms=1000, streams=()),
+        1_643_957_046_000,
+    )
+
+
+def whole_plans() -> dict[str, Plan]:
+    """One plan of each phase that has any."""
+    quick = a_connector_ref(type="http", config={"baseUrl": "http://h/x"})
+    paced = a_connector_ref(
+        type="sftp", config={"host": "h", "maxBytesPerS": 3_000_000}, sealed_auth="sealed"
+    )
+    return {
+        "localize-fetch": localize.fetch_plan(
+            quick, source(10**9), "source.mp4", connections=8, max_bytes=10**12
+        ),
+        "localize-fetch-paced": localize.fetch_plan(
+            paced, source(None), "source.mp4", connections=8, max_bytes=10**12
+        ),
+        "localize-publish": localize.publish_plan(a_record(), "source.mp4"),
+        "localize-record": localize.record_plan(a_record()),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(whole_plans()))
+def test_whole_plans_are_as_they_were_written_down(name: str) -> None:
+    written = Plan.model_validate_json((PLANS / f"{name}.json").read_text())
+
+    assert whole_plans()[name] == written
+
+
+def test_a_record_and_its_file_lie_together_under_the_fingerprint() -> None:
+    record = a_record()
+
+    digest = localize.file_digest("a/b.mp4")
+    assert record.key == f"localized/t1/f1/{digest}/job_1.mp4"
+    assert record.record_key == f"localized/t1/f1/{digest}/job_1.json"
