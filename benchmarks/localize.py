@@ -164,6 +164,7 @@ def _write(told: dict[str, dict[str, float]], size_mb: int, rounds: int) -> None
         "rounds": rounds,
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
         "medians": told,
     }
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -77,6 +77,7 @@ rest of a run is Python starting. `python -m benchmarks.localize` measures it.
             f"| {n['of_limit']:.2f} | {n['peak_mb']:.0f} | {n['cpu_s']:.1f} |"
             for name, n in rows
         ),
+        f"\n{found['cpus']} cores; the machine's load average was {found['load_average']}.",
     ]
 
 
