@@ -24,7 +24,7 @@ from schemas.profiles import Profile
 from schemas.renditions import Pace, TrackPace
 
 RESULTS = Path(__file__).parent / "results" / "rendition.json"
-SECONDS, GOP, ROUNDS = 20, 50, 3
+SECONDS, GOP, ROUNDS = 6, 50, 3
 GLOBALS = ("-nostdin", "-v", "error", "-y")
 
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def make_source(found: Ffmpeg, work: Path) -> Path:
-    """Twenty seconds of 1080p with noise and motion, at 6 Mbit/s."""
+    """Some seconds of 1080p with noise and motion, at 6 Mbit/s."""
     path = work / "source.mp4"
     picture = f"testsrc2=s=1920x1080:r=25:d={SECONDS},noise=alls=12:allf=t"
     command = [
