@@ -34,12 +34,14 @@ from api_gateway.routes.renditions import renditions
 from api_gateway.routes.service import service
 from api_gateway.routes.sso import sso
 from api_gateway.routes.tenants import tenants
+from api_gateway.routes.thumbnails import thumbnails
 from api_gateway.routes.users import users
 from schemas.errors import CuttingRoomError
 
 ROUTERS = (
     connectors,
     localize,
+    thumbnails,
     clips,
     exports,
     epg,

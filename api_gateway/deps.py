@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
@@ -25,6 +25,7 @@ from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from catalog.passwords import Passwords
 from connectors.base import ConnectorEnv
+from connectors.media_store import MediaStore, open_media_store
 from connectors.registry import Registry
 from connectors.sealing import Sealer
 from schemas.accounts import KeyCheck, Principal, SessionCheck
@@ -97,6 +98,11 @@ class Gateway:
         self.passwords = Passwords(given.password_memory_kib, given.password_rounds)
         self.mailer = mailer(given)
         self.oidc = Oidc(self.env.egress, self.clock)
+
+    @cached_property
+    def media_store(self) -> MediaStore:
+        """What the product keeps its own output in; opened when first needed."""
+        return open_media_store(self.settings, self.clock)
 
     def behind(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something behind the answer; closing waits for it."""

@@ -141,7 +141,7 @@ def _command(asked: Asked, world: World) -> MakeThumbnails:
         priority="background",
         connector=ref,
         file_id=file_id,
-        channel_id=None if wanted is None else CHANNEL,
+        channel_id=CHANNEL if wanted else "",
         range=wanted,
         type=asked.type,
         at_ms=0 if wanted else _at_ms(asked),

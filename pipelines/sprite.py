@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import floor
 
 from pipelines import locate, webvtt, window
+from pipelines.localize import file_digest
 from pipelines.pictures import Pictures as RunPictures
 from pipelines.pictures import pictures_of
 from pipelines.shapes import shown_size
@@ -72,6 +73,11 @@ class SpriteFacts(Value):
     request: CutRequest | None = None
     index: MediaIndex | None = None
     pictures: Pictures | None = None
+
+
+def folder(tenant_id: str, fingerprint: str, file_id: str) -> str:
+    """The folder of all pictures of one file in the media store."""
+    return f"thumbs/{tenant_id}/{fingerprint}/{file_digest(file_id)}"
 
 
 # --- which times

@@ -174,7 +174,7 @@ class MakeThumbnails(SourceCommand):
     kind: Literal["sprite"] = "sprite"
     file_id: str = Field(min_length=1, max_length=1024)
     stored_key: str | None = None
-    channel_id: str | None = None
+    channel_id: str = Field(default="", max_length=512)
     range: TimeRange | None = None
     type: ThumbnailKind = "poster"
     at_ms: int = Field(default=0, ge=0, le=10**13)

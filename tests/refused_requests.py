@@ -415,7 +415,7 @@ THUMBNAILS = (
     _thumbnail("a sprite of large pictures", "type=sprite&width=1000", 422, "invalid_field"),
     _thumbnail("a sprite of a million pictures", "type=vtt&count=1000000", 422, "invalid"),
     _thumbnail("a sprite by step and count", "type=vtt&count=2&everyMs=500", 422, "invalid_field"),
-    _thumbnail("a thumbnail parameter there is not", "at=1", 422, "invalid"),
+    _thumbnail("a thumbnail parameter there is not", "at=1", 422, "query_invalid"),
     _thumbnail("a thumbnail of a path elsewhere", "", 422, "file_id_invalid", "..%2Fetc"),
     Refused("a poster past the clip's end", "GET", f"{_SHOWN}?atMs=60000", 422, "invalid_field"),
     Refused(

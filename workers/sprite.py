@@ -30,7 +30,7 @@ def find(command: MakeThumbnails, facts: SpriteFacts, run: Run) -> SpriteFacts:
     """Read the playlist of a channel's smallest variant; of a file nothing need be known."""
     if command.range is None:
         return facts
-    if command.channel_id is None:
+    if not command.channel_id:
         raise InvalidCommand("a range needs a channel")
     live = world_of(run).live(command.connector)
     now_ms = run.clock()

@@ -25,6 +25,7 @@ CONTRACT = {
     "getConnector": ("get", "/v1/connectors/{id}"),
     "updateConnector": ("patch", "/v1/connectors/{id}"),
     "deleteConnector": ("delete", "/v1/connectors/{id}"),
+    "getThumbnail": ("get", "/v1/connectors/{id}/files/{fileId}/thumbnail"),
     "listRenditions": ("get", "/v1/renditions"),
     "createRendition": ("post", "/v1/renditions"),
     "getRendition": ("get", "/v1/renditions/{id}"),

@@ -1,0 +1,319 @@
+"""Thumbnails: posters and sprites of files, clips and channels, made on the first request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_gateway import etag
+from api_gateway.clip_address import media_key
+from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.jobviews import JobView, job_json
+from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
+from api_gateway.problems import Problem
+from api_gateway.rawpath import file_id as file_id_of
+from api_gateway.routes.connectors import known_connector
+from api_gateway.routing import operation, router
+from connectors.base import key_parts
+from connectors.media_store import MediaStore
+from pipelines import sprite, webvtt
+from schemas import file_id as file_ids
+from schemas.accounts import Principal
+from schemas.commands import MakeThumbnails
+from schemas.connectors import Connector, Destination
+from schemas.errors import FieldInvalid, NotFound, SourceNotFound, Unsupported
+from schemas.file_id import ClipFileId
+from schemas.jobs import FINAL, Job
+from schemas.ledger import Accepted
+from schemas.thumbnails import (
+    MAX_PICTURES,
+    MAX_POSTER_WIDTH,
+    MAX_SPRITE_WIDTH,
+    PictureFormat,
+    Seek,
+    Storyboard,
+)
+from schemas.times import MAX_EPOCH_MS, TimeRange
+from store.listing import JobFilter
+from store.localized import Localized
+from store.lookup import job_making
+
+thumbnails: APIRouter = router("connectors")
+Kind = Literal["poster", "sprite", "vtt", "json"]
+MAX_BYTES = 32 * 1024 * 1024
+# A failure stands for so long before the same picture is tried again.
+REFUSED_FOR_MS = 5 * 60 * 1000
+_LOOKED_THROUGH = 200
+_CACHED = "private, max-age=300"
+_MISSING = frozenset(("media_invalid", "source_not_found"))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A request as every step here needs it."""
+
+    caller: Principal
+    connector: Connector
+    file_id: str
+    clip: ClipFileId | None
+    type: Kind
+    at_ms: int
+    every_ms: int | None
+    count: int | None
+    width: int | None
+    format: PictureFormat
+    times: Seek
+    sheet: int
+
+    @property
+    def key(self) -> str:
+        """Where it lies in the media store: a poster's file, or a sprite's folder."""
+        words = [] if self.times == "exact" else ["key"]
+        if self.width is not None:
+            words.append(f"w{self.width}")
+        if self.type == "poster":
+            name = "-".join(["poster", str(self.at_ms), *words]) + f".{self.format}"
+        else:
+            words += [f"every{self.every_ms}"] if self.every_ms else []
+            words += [f"count{self.count}"] if self.count else []
+            name = "-".join(["sprite", *words, self.format])
+        owner = self.connector
+        folder = sprite.folder(owner.tenant_id, owner.fingerprint, self.file_id)
+        return f"{folder}/{name}"
+
+    @property
+    def name(self) -> str:
+        """What is one and the same job."""
+        return f"sprite\n{self.connector.id}\n{self.key}"
+
+    def address(self, sheet: int) -> str:
+        """A sheet of this sprite, relative to where its cues were read."""
+        told = {
+            "type": "sprite",
+            "sheet": sheet,
+            "format": self.format,
+            "everyMs": self.every_ms,
+            "count": self.count,
+            "width": self.width,
+            "times": None if self.times == "exact" else self.times,
+        }
+        return f"thumbnail?{urlencode({k: v for k, v in told.items() if v is not None})}"
+
+
+@thumbnails.get(
+    "/v1/connectors/{id}/files/{fileId}/thumbnail",
+    operation_id="getThumbnail",
+    summary="A poster or sprite of a file, a clip or a moment of a channel",
+    response_model=JobView,
+    **operation("read", 404, 422, 425, 501),
+)
+async def get_thumbnail(
+    request: Request,
+    deps: Deps,
+    caller: Caller,
+    connector_id: Id,
+    file_id: FileId,
+    query_file_id: FileIdQuery = None,
+    type: Annotated[Kind, Query(description="a picture, or the sprite's cues")] = "poster",  # noqa: A002
+    at_ms: Annotated[
+        int,
+        Query(
+            alias="atMs",
+            ge=0,
+            le=MAX_EPOCH_MS,
+            description="of a poster: from the first moment; of a channel: epoch milliseconds",
+        ),
+    ] = 0,
+    every_ms: Annotated[int | None, Query(alias="everyMs", ge=40, le=24 * 3600 * 1000)] = None,
+    count: Annotated[int | None, Query(ge=1, le=MAX_PICTURES)] = None,
+    width: Annotated[int | None, Query(ge=16, le=MAX_POSTER_WIDTH)] = None,
+    image_format: Annotated[PictureFormat, Query(alias="format")] = "jpg",
+    times: Annotated[Seek, Query(description="keyframe is cheaper; cues tell true times")] = (
+        "exact"
+    ),
+    sheet: Annotated[int, Query(ge=0, le=MAX_PICTURES, description="which sprite sheet")] = 0,
+    _: IfNoneMatch = None,
+) -> Response:
+    """The picture where it is there; else 202 and the job that makes it."""
+    requested = file_id_of(file_id, query_file_id)
+    connector = await known_connector(deps, caller.tenant_id, connector_id)
+    clip = _clip_of(deps, connector, requested)
+    wanted = _Wanted(
+        caller, connector, requested if clip is None else clip.canonical, clip, type, at_ms,
+        every_ms, count, width, image_format, times, sheet,
+    )  # fmt: skip
+    _check(deps, wanted)
+    found = await in_thread(_held, deps.media_store, wanted)
+    if found is not None:
+        return _answered(request, *found)
+    accepted = await in_thread(_accept, deps, wanted)
+    return Response(
+        job_json(accepted.job),
+        status_code=202,
+        media_type="application/json",
+        headers={
+            "Location": f"/v1/jobs/{accepted.job.id}",
+            "Retry-After": "1",
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+def _answered(request: Request, body: bytes, media_type: str) -> Response:
+    tag = etag.of_bytes(body)
+    headers = {"ETag": tag, "Cache-Control": _CACHED}
+    if etag.is_known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=media_type, headers=headers)
+
+
+def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | None:
+    capabilities = deps.registry.capabilities(connector.type)
+    if "live" in capabilities and "/" in file_id:
+        return file_ids.parse(file_id)
+    if not capabilities & {"live", "reads"}:
+        raise Unsupported(f"{connector.type} connectors hold no files")
+    key_parts(file_id)
+    return None
+
+
+def _check(deps: Gateway, wanted: _Wanted) -> None:
+    if wanted.type != "poster" and (wanted.width or 0) > MAX_SPRITE_WIDTH:
+        raise FieldInvalid(f"a sprite's pictures are at most {MAX_SPRITE_WIDTH} wide")
+    if wanted.every_ms is not None and wanted.count is not None:
+        raise FieldInvalid("give everyMs or count, not both")
+    if wanted.clip is not None:
+        if wanted.type == "poster" and wanted.at_ms >= wanted.clip.range.length_ms:
+            raise FieldInvalid(f"the clip lasts {wanted.clip.range.length_ms} ms")
+        return
+    if "reads" not in deps.registry.capabilities(wanted.connector.type):
+        if wanted.type != "poster":
+            raise FieldInvalid("of a channel, name a range: the fileId of a clip")
+        if wanted.at_ms == 0:
+            raise FieldInvalid("of a channel, atMs names the moment in epoch milliseconds")
+
+
+# --- what is there
+
+
+def _held(store: MediaStore, wanted: _Wanted) -> tuple[bytes, str] | None:
+    """The bytes that were asked for and their type, where they were made already."""
+    try:
+        if wanted.type == "poster":
+            return _read(store, wanted.key), sprite.CONTENT_TYPES[wanted.format]
+        text = _read(store, f"{wanted.key}/{sprite.SPRITE}.json")
+        board = Storyboard.model_validate_json(text)
+        if wanted.type == "sprite":
+            return _sheet(store, wanted, board), sprite.CONTENT_TYPES[wanted.format]
+    except (SourceNotFound, ValidationError):
+        return None
+    if wanted.type == "vtt":
+        return webvtt.storyboard(board, wanted.address).encode(), "text/vtt"
+    told = board.model_dump(mode="json", by_alias=True)
+    told["sheets"] = [wanted.address(number) for number in range(len(board.sheets))]
+    return json.dumps(told).encode(), "application/json"
+
+
+def _sheet(store: MediaStore, wanted: _Wanted, board: Storyboard) -> bytes:
+    if wanted.sheet >= len(board.sheets):
+        raise NotFound(f"the sprite has {len(board.sheets)} sheets")
+    return _read(store, f"{wanted.key}/{board.sheets[wanted.sheet]}")
+
+
+def _read(store: MediaStore, key: str) -> bytes:
+    size = store.stat(key).size or 0
+    return store.read_range(key, 0, min(size, MAX_BYTES))
+
+
+# --- the job that makes it
+
+
+def _accept(deps: Gateway, wanted: _Wanted) -> Accepted:
+    tenant_id = wanted.connector.tenant_id
+    generation = Localized(deps.store).generation(wanted.name)
+    job_id = job_making(deps.store, tenant_id, f"{wanted.name}\n{generation}")
+    job = None if job_id is None else _job(deps, tenant_id, job_id)
+    if job is not None and job.state not in FINAL:
+        return Accepted(job, created=False)
+    if job is not None:
+        # What it made is gone again.
+        generation = Localized(deps.store).generation(wanted.name, after=generation)
+    _refuse_again(deps, wanted)
+    return deps.jobs.accept(_command(deps, wanted, generation))
+
+
+def _job(deps: Gateway, tenant_id: str, job_id: str) -> Job | None:
+    try:
+        return deps.jobs.get(tenant_id, job_id)
+    except NotFound:
+        return None
+
+
+def _refuse_again(deps: Gateway, wanted: _Wanted) -> None:
+    """What just failed for good is not tried again at every look."""
+    recent = JobFilter(
+        kind="sprite",
+        connector_id=wanted.connector.id,
+        state="failed",
+        from_ms=deps.clock() - REFUSED_FOR_MS,
+    )
+    found = deps.jobs.list(wanted.connector.tenant_id, recent, limit=_LOOKED_THROUGH)
+    for job in found.items:
+        if job.request.get("key") == wanted.key and job.error and not job.error.retryable:
+            status = 404 if job.error.code in _MISSING else 422
+            raise Problem(status, job.error.message, code=job.error.code)
+
+
+def _command(deps: Gateway, wanted: _Wanted, generation: int) -> MakeThumbnails:
+    is_poster, clip = wanted.type == "poster", wanted.clip
+    stored_key = _stored(deps, wanted)
+    channel = _channel(deps, wanted) if stored_key is None else None
+    of_moment = clip is None and channel is not None
+    return MakeThumbnails(
+        tenant_id=wanted.caller.tenant_id,
+        requested_by=wanted.caller.subject,
+        request={"fileId": wanted.file_id, "type": wanted.type, "key": wanted.key},
+        priority="background",
+        dedup_key=f"{wanted.name}\n{generation}",
+        connector=wanted.connector.ref,
+        file_id=wanted.file_id,
+        stored_key=stored_key,
+        channel_id="" if channel is None else channel[0],
+        range=None if channel is None else channel[1],
+        type="poster" if is_poster else "sprite",
+        at_ms=wanted.at_ms if is_poster and not of_moment else 0,
+        every_ms=None if is_poster else wanted.every_ms,
+        count=None if is_poster else wanted.count,
+        width=wanted.width,
+        format=wanted.format,
+        times=wanted.times,
+        destination=Destination(key=wanted.key),
+    )
+
+
+def _stored(deps: Gateway, wanted: _Wanted) -> str | None:
+    """Where the media store holds a clip that was made; None for one that was not, or a file."""
+    if wanted.clip is None:
+        return None
+    key = media_key(wanted.connector, wanted.clip)
+    try:
+        deps.media_store.stat(key)
+    except SourceNotFound:
+        return None
+    return key
+
+
+def _channel(deps: Gateway, wanted: _Wanted) -> tuple[str, TimeRange] | None:
+    """The channel and range pictures are taken of, where it is no file."""
+    if wanted.clip is not None:
+        return wanted.clip.channel_id, wanted.clip.range
+    if "reads" in deps.registry.capabilities(wanted.connector.type):
+        return None
+    return wanted.file_id, TimeRange(start_ms=wanted.at_ms, end_ms=wanted.at_ms + 1)
