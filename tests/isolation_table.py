@@ -1,0 +1,94 @@
+"""Every operation: what it needs, and every place where a client may write an id.
+
+A new operation needs a row here, or the build fails. `path`, `query` and `body` name the places of
+ids; a place in a body is a JSON pointer into the operation's example. An operation without places
+has an empty row: that is a statement too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALL_ROLES = frozenset({"viewer", "editor", "admin"})
+_ROLES = {
+    None: ALL_ROLES,
+    "read": ALL_ROLES,
+    "session": ALL_ROLES,
+    "jobs": frozenset({"editor", "admin"}),
+    "connectors": frozenset({"editor", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation."""
+
+    needs: str | None
+    path: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that may use it."""
+        return _ROLES[self.needs]
+
+
+_NEEDS_NOTHING = (
+    *("getHealth", "getReadiness", "getMetrics", "getVersion", "getJwks"),
+    *("authenticate", "answerMfa", "refreshToken", "verifyToken"),
+    *("changeTemporaryPassword", "recoverPassword", "confirmRecoverPassword"),
+    *("getSsoConfig", "startSso", "finishSso", "createTenant"),
+)
+_NO_IDS = {
+    "read": (
+        *("listConnectorTypes", "listConnectors", "listEvents", "listRenditions"),
+        "getTenant",
+    ),
+    "jobs": ("createRendition",),
+    "connectors": ("createConnector",),
+    "admin": (
+        *("listApiKeys", "createApiKey", "listUsers", "createUser", "listAudit", "exportAudit"),
+        *("updateTenant", "deleteTenant", "restoreTenant"),
+        *("getTenantSso", "setTenantSso", "deleteTenantSso"),
+    ),
+    "session": ("enrolMfa", "confirmMfa", "removeMfa", "logout"),
+}
+_ID = ("id",)
+OPERATIONS: dict[str, Row] = {
+    **{name: Row(None) for name in _NEEDS_NOTHING},
+    **{name: Row(needs) for needs, names in _NO_IDS.items() for name in names},
+    "updateApiKey": Row("admin", _ID),
+    "getUser": Row("admin", _ID),
+    "updateUser": Row("admin", _ID),
+    "deleteUser": Row("admin", _ID),
+    "updateUserByEmail": Row("admin", ("email",)),
+    "deleteUserByEmail": Row("admin", ("email",)),
+    "getConnector": Row("read", _ID),
+    "updateConnector": Row("connectors", _ID),
+    "deleteConnector": Row("connectors", _ID),
+    "checkConnectorAuth": Row("connectors", _ID),
+    "getChannelEpg": Row("read", _ID),
+    "listSegmentExports": Row("read", _ID),
+    "exportSegment": Row("jobs", _ID, body=("/destination/connectorId",)),
+    "getChannelStation": Row("read", _ID),
+    "setChannelStation": Row("connectors", _ID, body=("/epgConnectorId",)),
+    "removeChannelStation": Row("connectors", _ID),
+    "suggestStations": Row("read", _ID, query=("epgConnectorId",)),
+    "getClip": Row("read", _ID),
+    "clipFromStream": Row("jobs", _ID),
+    "getLocalization": Row("read", _ID),
+    "getThumbnail": Row("read", _ID),
+    "localizeFile": Row("jobs", _ID),
+    "createRenditionJob": Row("jobs", _ID, body=("/renditionIds/0", "/destination/connectorId")),
+    "lookupStations": Row("read", query=("connectorId",)),
+    "listJobs": Row("read", query=("connectorId",)),
+    "getJob": Row("read", _ID),
+    "cancelJob": Row("jobs", _ID),
+    "listJobEvents": Row("read", _ID),
+    "retryJob": Row("jobs", _ID),
+    "getRendition": Row("read", _ID),
+    "updateRendition": Row("jobs", _ID),
+    "deleteRendition": Row("jobs", _ID),
+}
