@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from pipelines import epg
 from schemas.commands import ExportSegment, parse_command
+from schemas.guides import Airing, Station
+from schemas.plans import KeepGuide
 from store import keys
+from store.epg import Guides
 from tests.gateway_kit import NOW_MS, Kit
 
 START_MS = NOW_MS - 600_000
@@ -150,3 +154,31 @@ def test_the_same_idempotency_key_answers_the_same_export(kit: Kit) -> None:
 
     assert once.json()["id"] == again.json()["id"]
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+
+
+def test_a_programme_is_exported_with_its_padding_and_title(kit: Kit) -> None:
+    news = kit.connector()
+    config = {"url": "http://127.0.0.1:9/guide.xml"}
+    guide = kit.connector("Guide", type="xmltv", config=config)
+    shown = Airing(
+        station_id="bbc1.uk", start_ms=START_MS, end_ms=START_MS + 60_000, title="Breakfast"
+    )
+    days = epg.by_day("bbc1.uk", epg.scheduled([shown]).programmes)
+    kept = KeepGuide(
+        stations=(Station(station_id="bbc1.uk", name="BBC One"),),
+        days=days,
+        covered=("bbc1.uk",),
+        fetched_ms=NOW_MS,
+    )
+    Guides(kit.gateway.store).keep(kit.mine.tenant_id, guide, kept)
+    mapping = {"stationId": "bbc1.uk", "epgConnectorId": guide, "offsetMs": 5000}
+    kit.ask("PUT", f"/v1/connectors/{news}/channels/ch1/station", json=mapping)
+    programme = epg.programme_id("bbc1.uk", START_MS, "Breakfast")
+
+    answer = kit.post(path(news), {"programmeId": programme, "padMs": 2000, "destination": TO})
+
+    assert answer.status_code == 202, answer.text
+    command = command_of(kit, answer.json()["id"])
+    (part,) = command.parts
+    assert (part.range.start_ms, part.range.end_ms) == (START_MS + 3000, START_MS + 67_000)
+    assert (command.title, command.programme_id) == ("Breakfast", programme)
