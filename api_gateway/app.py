@@ -16,6 +16,7 @@ from starlette.responses import Response
 from api_gateway import openapi, problems
 from api_gateway.deps import Gateway
 from api_gateway.edge import Edge, instance
+from api_gateway.express import Express
 from api_gateway.problems import Problem
 from api_gateway.purge import purge_forever
 from api_gateway.routes.api_keys import api_keys
@@ -83,6 +84,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.state.gateway = gateway
     for one in ROUTERS:
         app.include_router(one)
+    app.add_middleware(Express, gateway=gateway, refused=_on_problem)
     app.add_middleware(Edge, measures=gateway.measures)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's own way
     return app

@@ -12,6 +12,7 @@ from connectors.media_store import open_media_store
 from connectors.registry import Registry
 from connectors.sealing import Sealer
 from schemas.settings import Settings
+from store.async_jobs import AsyncJobs
 from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
@@ -29,6 +30,7 @@ def compose(settings: Settings, clock: Callable[[], int]) -> Gateway:
         catalog=Catalog(sql_url(settings), clock=clock),
         store=store,
         jobs=Jobs(store, queue_cap=settings.queue_cap),
+        accepting=AsyncJobs.from_url(redis_url, queue_cap=settings.queue_cap),
         events=Events(store),
         feed=AsyncEvents.from_url(redis_url),
         registry=Registry.discover(),

@@ -31,6 +31,7 @@ from connectors.sealing import Sealer
 from schemas.accounts import KeyCheck, Principal, SessionCheck
 from schemas.connectors import Connector
 from schemas.settings import Settings
+from store.async_jobs import AsyncJobs
 from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
@@ -53,6 +54,7 @@ class Gateway:
     catalog: Catalog
     store: Store
     jobs: Jobs
+    accepting: AsyncJobs
     events: Events
     feed: AsyncEvents
     registry: Registry
@@ -114,6 +116,7 @@ class Gateway:
         """Finish what runs behind the answers, and let go of everything."""
         await asyncio.gather(*self.background)
         await self.feed.close()
+        await self.accepting.close()
         self.catalog.close()
         self.store.close()
 

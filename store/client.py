@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,8 @@ _LUA = Path(__file__).parent / "lua"
 
 
 @cache
-def _source(name: str) -> str:
+def script_source(name: str) -> str:
+    """The text of one of our Lua scripts, with what all of them share."""
     common = (_LUA / "common.lua").read_text(encoding="utf-8")
     return f"{common}\n{(_LUA / name).with_suffix('.lua').read_text(encoding='utf-8')}"
 
@@ -82,7 +83,7 @@ class Store:
     def run(self, script: str, *args: str | int | float) -> Any:
         """The answer of one of our Lua scripts, run as one transaction."""
         if script not in self._scripts:
-            self._scripts[script] = self.client.register_script(_source(script))
+            self._scripts[script] = self.client.register_script(script_source(script))
         with translated():
             return self._scripts[script](keys=[keys.PREFIX], args=args)
 
@@ -115,10 +116,14 @@ class Store:
         now = self._monotonic()
         if now - self._pressure_checked >= PRESSURE_CHECK_S:
             self._pressure_checked = now
-            memory = self._info("memory")
-            limit = int(memory.get("maxmemory", 0))
-            self._pressed = bool(limit) and int(memory["used_memory"]) > PRESSURE_SHARE * limit
+            self._pressed = under_pressure(self._info("memory"))
         return self._pressed
+
+
+def under_pressure(memory: Mapping[str, Any]) -> bool:
+    """Whether the memory section of INFO tells of a server that is nearly full."""
+    limit = int(memory.get("maxmemory", 0))
+    return bool(limit) and int(memory["used_memory"]) > PRESSURE_SHARE * limit
 
 
 def fields(flat: list[str]) -> dict[str, str]:

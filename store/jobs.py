@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from schemas.commands import CommandBase
-from schemas.errors import Conflict, FieldInvalid, LeaseLost, NotFound, QueueFull, StoreUnavailable
-from schemas.events import READY_EVENT
+from schemas.errors import Conflict, LeaseLost, NotFound, StoreUnavailable
 from schemas.jobs import MAX_ATTEMPTS, Job, JobError, Stage
 from schemas.ledger import LEASE_MS, Accepted, Lease, LeaseState
 from store import keys
+from store.acceptance import acceptance
 from store.client import Store, fields, translated
 from store.listing import JobFilter, Page, list_jobs
-from store.records import fingerprint, job_of, lease_of
-
-IDEMPOTENCY_TTL_S = 24 * 3600
-MAX_COMMAND_BYTES = 1024 * 1024
+from store.records import job_of, lease_of
 
 
 class Jobs:
@@ -43,41 +38,8 @@ class Jobs:
         """
         if self._store.pressed():
             raise StoreUnavailable("Redis is nearly out of memory")
-        text = command.model_dump_json()
-        if len(text) > MAX_COMMAND_BYTES:
-            raise FieldInvalid(f"the command is {len(text)} bytes, above {MAX_COMMAND_BYTES}")
-        facts = self._acceptance(command, idempotency_key, body_hash)
-        code, record, *job_id = self._store.run("accept", json.dumps(facts), text)
-        if code not in {"new", "same"}:
-            _refuse(code, command)
-        known = fields(record)
-        if code == "new":
-            known |= {**facts, "state": "queued", "attempt": "0", "command": text}
-        return Accepted(job_of(job_id[0], known), created=code == "new")
-
-    def _acceptance(
-        self, command: CommandBase, idempotency_key: str | None, body_hash: str | None
-    ) -> dict[str, Any]:
-        content, kind = fingerprint(command), _kind(command)
-        connector = getattr(command, "connector", None)
-        return {
-            "random": base64.b32encode(secrets.token_bytes(10)).decode(),
-            "tenant": command.tenant_id,
-            "kind": kind,
-            "queue": type(command).queue,
-            "priority": command.priority,
-            "requested_by": command.requested_by,
-            "connector": connector.id if connector else "",
-            "channel": getattr(command, "channel_id", ""),
-            "fingerprint": content,
-            "dedup": keys.digest(command.dedup_key) if command.dedup_key else "",
-            "idem": keys.digest(idempotency_key) if idempotency_key else "",
-            "idem_ttl": IDEMPOTENCY_TTL_S,
-            "body": body_hash or content,
-            "cap": self._queue_cap,
-            "allowance": MAX_ATTEMPTS,
-            "ready_event": READY_EVENT.get(kind, ""),
-        }
+        wanted = acceptance(command, self._queue_cap, idempotency_key, body_hash)
+        return wanted.accepted(self._store.run("accept", *wanted.args))
 
     def get(self, tenant_id: str, job_id: str) -> Job:
         """The tenant's job, or NotFound."""
@@ -193,16 +155,3 @@ class RedisLedger:
 
 def _text(number: float | None) -> str:
     return "" if number is None else f"{number:.6g}"
-
-
-def _kind(command: CommandBase) -> str:
-    return str(getattr(command, "kind", ""))
-
-
-def _refuse(code: str, command: CommandBase) -> NoReturn:
-    if code == "full":
-        raise QueueFull(f"queue {type(command).queue!r} is full")
-    if code == "idempotency_conflict":
-        raise Conflict("this Idempotency-Key came with another body before", code=code)
-    kind = _kind(command)
-    raise Conflict(f"this {kind} exists already with other content", code=f"{kind}_conflict")

@@ -30,8 +30,10 @@ def fingerprint(command: CommandBase) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def job_of(job_id: str, record: Mapping[str, str]) -> Job:
-    """The job a record tells of."""
+def job_of(job_id: str, record: Mapping[str, str], request: dict[str, Any] | None = None) -> Job:
+    """The job a record tells of; `request` where it need not be read from the command."""
+    if request is None:
+        request = json.loads(record["command"]).get("request", {})
     return Job.model_validate(
         {
             "id": job_id,
@@ -49,7 +51,7 @@ def job_of(job_id: str, record: Mapping[str, str]) -> Job:
             "requested_by": record["requested_by"],
             "connector_id": record.get("connector") or None,
             "channel_id": record.get("channel") or None,
-            "request": json.loads(record["command"]).get("request", {}),
+            "request": request,
             "result": _json(record, "result"),
             "error": _error(record),
             "links": links(job_id),

@@ -23,6 +23,7 @@ from connectors.registry import Registry
 from connectors.sealing import Sealer, new_key
 from schemas.accounts import SCOPES, Role, Scope, User
 from schemas.settings import Settings
+from store.async_jobs import AsyncJobs
 from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
@@ -189,6 +190,10 @@ def a_kit(folder: Path, **settings: Any) -> Iterator[Kit]:
         catalog=catalog,
         store=used,
         jobs=Jobs(used, queue_cap=chosen.queue_cap),
+        accepting=AsyncJobs(
+            fakeredis.FakeAsyncRedis(server=server, decode_responses=True),
+            queue_cap=chosen.queue_cap,
+        ),
         events=Events(used),
         feed=AsyncEvents(fakeredis.FakeAsyncRedis(server=server, decode_responses=True)),
         registry=Registry.discover(),

@@ -31,6 +31,7 @@ from schemas.times import rfc3339
 from store.listing import JobFilter
 from store.lookup import job_making
 
+CLIP_PATH = "/v1/connectors/{id}/files/{fileId}/clip"
 clips: APIRouter = router("clips")
 _MAX_METADATA_FIELDS = 200
 
@@ -58,7 +59,7 @@ _LOOKED_THROUGH = 200
 
 
 @clips.post(
-    "/v1/connectors/{id}/files/{fileId}/clip",
+    CLIP_PATH,
     operation_id="clipFromStream",
     summary="Clip a range of a live channel",
     status_code=202,
@@ -100,8 +101,7 @@ async def clip_from_stream(
     wanted = body or _DEFAULT
     check_range(deps.settings, clip, wanted, deps.clock())
     command = clip_command(caller, connector, clip, requested, wanted)
-    accepted = await in_thread(
-        deps.jobs.accept,
+    accepted = await deps.accepting.accept(
         command,
         idempotency_key=idempotency_key,
         body_hash=f"{command.dedup_key}\n{clip.canonical}\n{wanted.model_dump_json()}",
@@ -115,7 +115,7 @@ async def clip_from_stream(
 
 
 @clips.get(
-    "/v1/connectors/{id}/files/{fileId}/clip",
+    CLIP_PATH,
     operation_id="getClip",
     summary="The job that makes or made a clip",
     response_model=JobView,
