@@ -85,10 +85,14 @@ class SmtpMailer:
         if self._tls:
             return smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_S, context=context)
         server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_S)
-        server.ehlo()
-        # A password never travels in the clear.
-        if self._user or server.has_extn("starttls"):
-            server.starttls(context=context)
+        try:
+            server.ehlo()
+            # A password never travels in the clear.
+            if self._user or server.has_extn("starttls"):
+                server.starttls(context=context)
+        except BaseException:
+            server.close()
+            raise
         return server
 
 
