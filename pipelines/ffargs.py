@@ -521,13 +521,15 @@ def _hls_playlist(output: Output) -> str:
 
 
 def _hls_options(output: Output) -> dict[str, Any]:
+    # Of a header's name the muxer fills in the variant only where there are several.
+    which = output.labels[0] if len(output.labels) == 1 else "%v"
     return {
         "f": "hls",
         "hls_time": _precise(output.segment_us),
         "hls_playlist_type": "vod",
         "hls_flags": "independent_segments",
         "hls_segment_type": "fmp4",
-        "hls_fmp4_init_filename": f"{output.name}-%v-init.mp4",
+        "hls_fmp4_init_filename": f"{output.name}-{which}-init.mp4",
         "hls_segment_filename": f"{output.name}-%v-%05d.m4s",
         "var_stream_map": _stream_map(output),
     }

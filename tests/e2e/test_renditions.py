@@ -282,3 +282,19 @@ def test_a_typed_command_replaces_a_ladder_only_where_it_is_told_to(tmp_path: Pa
     assert forced.exit_code == 0, forced.exception
     assert "film.m3u8" in forced.stdout
     assert "h264-720p" in str(unknown.exception)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packaging", ["hls", "dash"])
+def test_sound_alone_makes_a_ladder(packaging: str, tmp_path: Path) -> None:
+    recipe = {"name": "radio", "packaging": packaging, "segmentMs": 1000, "audio": SOUND}
+
+    job = render(sources.made("sound only, as wav"), [recipe], tmp_path / "radio")
+
+    assert job.state == "succeeded", job.error
+    made = (job.result or {})["renditions"][0]
+    assert made["video"] is None
+    assert [sound["codec"] for sound in made["audio"]] == ["aac"]
+    manifest = "radio/master.m3u8" if packaging == "hls" else "radio/manifest.mpd"
+    assert made["manifest"] == manifest
+    assert (tmp_path / manifest).stat().st_size > 100
