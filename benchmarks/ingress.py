@@ -6,6 +6,7 @@
 FastAPI route that checks nothing and enqueues with plain dramatiq. `bare`: the same route doing
 nothing. Each is held to the first core and asked over 32 connections by a client on the other one,
 where the Redis-compatible server runs too. In turns, three rounds; writes `results/ingress.json`.
+The CPU time a request takes of its server says most where the machine has other things to do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from benchmarks.clip import RESULTS
+from benchmarks.pickup.run import cpu_s
 from catalog.bootstrap import bootstrap
 from catalog.engine import Catalog, catalog_url, migrate
 from cli.api import Api
@@ -59,25 +61,27 @@ def main(seconds: float) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         redis_server(Path(folder)) as redis,
-        ours(Path(folder), redis.url) as (port, key),
+        ours(Path(folder), redis.url) as (port, key, pid),
         peers(redis.url) as ports,
     ):
         base = f"/v1/connectors/{connector_id(port, key)}"
-        every = {"ours": port, **ports}
-        found = rounds({name: (at, base, key) for name, at in every.items()}, seconds)
+        every = {"ours": (port, pid), **ports}
+        found = rounds({name: (*at, base, key) for name, at in every.items()}, seconds)
     print(json.dumps(found, indent=2))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "ingress.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
-def rounds(asked: dict[str, tuple[int, str, str]], seconds: float) -> dict[str, object]:
+def rounds(asked: dict[str, tuple[int, int, str, str]], seconds: float) -> dict[str, object]:
     """Every peer in turn, some rounds; medians."""
-    taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in asked}
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in asked}
     for number in range(ROUNDS + 1):
-        for name, (port, base, key) in asked.items():
+        for name, (port, pid, base, key) in asked.items():
+            before = cpu_s(pid)
             one = asyncio.run(pressed(port, base, key, seconds, f"{name}{number}"))
-            taken[name] += [one] if number else []  # the first round warms up
-    columns = ("requests_per_s", "p50_ms", "p99_ms")
+            cpu_ms = (cpu_s(pid) - before) * 1000 / (one[0] * seconds)
+            taken[name] += [(*one, cpu_ms)] if number else []  # the first round warms up
+    columns = ("requests_per_s", "p50_ms", "p99_ms", "cpu_ms")
     return {
         name: {c: round(statistics.median(s[at] for s in of), 2) for at, c in enumerate(columns)}
         for name, of in taken.items()
@@ -129,7 +133,7 @@ def connector_id(port: int, key: str) -> str:
 
 
 @contextmanager
-def ours(folder: Path, redis_url: str) -> Iterator[tuple[int, str]]:
+def ours(folder: Path, redis_url: str) -> Iterator[tuple[int, str, int]]:
     """Our gateway on the first core, with nobody working on what it accepts."""
     url, port = catalog_url(str(folder)), free_port()
     migrate(url)
@@ -144,25 +148,25 @@ def ours(folder: Path, redis_url: str) -> Iterator[tuple[int, str]]:
             "allow_cidrs": ("127.0.0.0/8",),
         }
     )  # fmt: skip
-    with pinned([sys.executable, "-m", "api_gateway"], port, settings.to_env()):
-        yield port, made.api_key
+    with pinned([sys.executable, "-m", "api_gateway"], port, settings.to_env()) as pid:
+        yield port, made.api_key, pid
 
 
 @contextmanager
-def peers(redis_url: str) -> Iterator[dict[str, int]]:
+def peers(redis_url: str) -> Iterator[dict[str, tuple[int, int]]]:
     """The two routes one would write without us."""
     inline, bare = free_port(), free_port()
     code = [sys.executable, "-c", PEER]
     with (
-        pinned([*code, str(inline), redis_url, "inline"], inline, {}),
-        pinned([*code, str(bare), redis_url, "bare"], bare, {}),
+        pinned([*code, str(inline), redis_url, "inline"], inline, {}) as first,
+        pinned([*code, str(bare), redis_url, "bare"], bare, {}) as second,
     ):
-        yield {"inline": inline, "bare": bare}
+        yield {"inline": (inline, first), "bare": (bare, second)}
 
 
 @contextmanager
-def pinned(argv: list[str], port: int, env: dict[str, str]) -> Iterator[None]:
-    """A server held to the first core, once it listens."""
+def pinned(argv: list[str], port: int, env: dict[str, str]) -> Iterator[int]:
+    """A server held to the first core, its process id once it listens."""
     process = subprocess.Popen(["taskset", "-c", "0", *argv], env={**os.environ, **env})
     try:
         deadline = time.monotonic() + 60
@@ -170,7 +174,7 @@ def pinned(argv: list[str], port: int, env: dict[str, str]) -> Iterator[None]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"{argv[:3]} does not answer")
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(10)

@@ -133,6 +133,7 @@ def _ingress(found: dict[str, Any]) -> list[str]:
     what = {"ours": "cuttingroom", "inline": "FastAPI, plain dramatiq", "bare": "FastAPI, nothing"}
     lines = [
         f"| {name} | {round(found[key]['requests_per_s'] / inline, 2)} | "
+        f"{round(found[key]['cpu_ms'] / found['inline']['cpu_ms'], 2)} | "
         f"{found[key]['requests_per_s']} | {found[key]['p50_ms']} | {found[key]['p99_ms']} |"
         for key, name in what.items()
     ]
@@ -145,8 +146,8 @@ def _ingress(found: dict[str, Any]) -> list[str]:
             f"its 202. Load average {found['load']}. `python -m benchmarks.ingress` measures it."
         ),
         "",
-        "| gateway | rate / plain dramatiq | a second | p50 ms | p99 ms |",
-        "|---|---|---|---|---|",
+        "| gateway | rate / plain dramatiq | CPU / plain dramatiq | a second | p50 ms | p99 ms |",
+        "|---|---|---|---|---|---|",
         *lines,
     ]
 
