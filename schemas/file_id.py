@@ -101,11 +101,13 @@ def _instant(text: str) -> tuple[str, int]:
 
 
 def _check_date(written: str, start_ms: int) -> None:
-    days = [
-        (EPOCH + timedelta(milliseconds=start_ms, days=shift)).strftime("%Y-%m-%d")
-        for shift in (-1, 0, 1)
-    ]
-    if written not in days:
+    if written == (today := _day(start_ms, 0)):
+        return
+    if written not in {_day(start_ms, -1), _day(start_ms, 1)}:
         raise FieldInvalid(
-            f"the path says {written} but start lies on {days[1]} UTC", code="date_mismatch"
+            f"the path says {written} but start lies on {today} UTC", code="date_mismatch"
         )
+
+
+def _day(start_ms: int, shift: int) -> str:
+    return (EPOCH + timedelta(milliseconds=start_ms, days=shift)).strftime("%Y-%m-%d")
