@@ -426,6 +426,13 @@ THUMBNAILS = (
         "invalid_field",
     ),
     Refused(
+        "a poster of a channel tomorrow",
+        "GET",
+        f"/v1/connectors/{C}/files/ch1/thumbnail?atMs=9999999999999",
+        425,
+        "in_future",
+    ),
+    Refused(
         "a poster of a channel without a time",
         "GET",
         f"/v1/connectors/{C}/files/ch1/thumbnail",

@@ -28,7 +28,7 @@ from schemas import file_id as file_ids
 from schemas.accounts import Principal
 from schemas.commands import MakeThumbnails
 from schemas.connectors import Connector, Destination
-from schemas.errors import FieldInvalid, NotFound, SourceNotFound, Unsupported
+from schemas.errors import FieldInvalid, InFuture, NotFound, SourceNotFound, Unsupported
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
@@ -52,6 +52,8 @@ MAX_BYTES = 32 * 1024 * 1024
 REFUSED_FOR_MS = 5 * 60 * 1000
 _LOOKED_THROUGH = 200
 _CACHED = "private, max-age=300"
+# What time alone puts right is asked for again at once.
+_PASSING = frozenset(("in_future", "segment_missing"))
 _MISSING = frozenset(("media_invalid", "source_not_found"))
 
 
@@ -185,6 +187,13 @@ def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | 
 
 
 def _check(deps: Gateway, wanted: _Wanted) -> None:
+    _check_words(deps, wanted)
+    channel = _channel(deps, wanted)
+    if channel is not None and channel[1].end_ms > deps.clock():
+        raise InFuture("this time is not broadcast yet")
+
+
+def _check_words(deps: Gateway, wanted: _Wanted) -> None:
     if wanted.type != "poster" and (wanted.width or 0) > MAX_SPRITE_WIDTH:
         raise FieldInvalid(f"a sprite's pictures are at most {MAX_SPRITE_WIDTH} wide")
     if wanted.every_ms is not None and wanted.count is not None:
@@ -266,7 +275,9 @@ def _refuse_again(deps: Gateway, wanted: _Wanted) -> None:
     )
     found = deps.jobs.list(wanted.connector.tenant_id, recent, limit=_LOOKED_THROUGH)
     for job in found.items:
-        if job.request.get("key") == wanted.key and job.error and not job.error.retryable:
+        if job.request.get("key") != wanted.key or job.error is None:
+            continue
+        if not job.error.retryable and job.error.code not in _PASSING:
             status = 404 if job.error.code in _MISSING else 422
             raise Problem(status, job.error.message, code=job.error.code)
 
