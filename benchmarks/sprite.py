@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -61,7 +62,7 @@ def measured(folder: Path, minutes: int, rounds: int) -> dict[str, Any]:
             errors[name] = largest_error_s(out)
     medians = {name: statistics.median(times) for name, times in taken.items()}
     return {
-        "machine": {"python": platform.python_version(), "cpus": 2},
+        "machine": {"python": platform.python_version(), "cpus": os.cpu_count()},
         "film": {"minutes": minutes, "size": SIZE, "fps": FPS, "every_s": STEP_S},
         "rounds": rounds,
         "seconds": {name: round(value, 2) for name, value in medians.items()},
