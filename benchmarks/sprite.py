@@ -63,6 +63,7 @@ def measured(folder: Path, minutes: int, rounds: int) -> dict[str, Any]:
     medians = {name: statistics.median(times) for name, times in taken.items()}
     return {
         "machine": {"python": platform.python_version(), "cpus": os.cpu_count()},
+        "load_average": round(os.getloadavg()[0], 1),
         "film": {"minutes": minutes, "size": SIZE, "fps": FPS, "every_s": STEP_S},
         "rounds": rounds,
         "seconds": {name: round(value, 2) for name, value in medians.items()},

@@ -73,8 +73,11 @@ def test_the_tail_is_covered_and_long_media_takes_several_sheets(tmp_path: Path)
     assert [c.end_ms for c in board.cues] == [*[c.start_ms for c in board.cues][1:], 8000]
 
 
-def test_keyframes_are_cheap_and_their_cues_tell_their_true_times(tmp_path: Path) -> None:
-    source = a_file(tmp_path, SPECS["open gop"], "mp4")
+@pytest.mark.parametrize("container", ["mp4", "ts"])
+def test_keyframes_are_cheap_and_their_cues_tell_their_true_times(
+    tmp_path: Path, container: str
+) -> None:
+    source = a_file(tmp_path, SPECS["open gop"], container)
 
     sprite(source, tmp_path / "out", every_s=0.5, times="keyframe", format="webp")
 
