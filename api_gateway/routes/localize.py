@@ -38,6 +38,8 @@ from store.localized import Localized, Place
 from store.lookup import job_making
 
 localize: APIRouter = router("connectors")
+_DECLARED = operation("jobs", 400, 404, 409, 413, 415, 422, 501, 502, example={"force": False})
+_DECLARED["responses"][200] = {"model": JobView, "description": "The job there is already"}
 _LOOKED_THROUGH = 200
 _ASK_TIMEOUT_S = 10.0
 _MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
@@ -74,7 +76,7 @@ _DEFAULT = LocalizeBody()
     summary="Keep a copy of a file in the media store",
     status_code=202,
     response_model=JobView,
-    **operation("jobs", 400, 404, 409, 413, 415, 422, 501, 502, example={"force": False}),
+    **_DECLARED,
 )
 async def localize_file(
     request: Request,
@@ -149,6 +151,11 @@ def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId) -> Accepted:
     wanted = ClipBody()
     check_range(deps.settings, clip, wanted, deps.clock())
     command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted)
+    job_id = job_making(deps.store, command.tenant_id, command.dedup_key or "")
+    job = None if job_id is None else _job(deps, command.tenant_id, job_id)
+    # However that clip was asked for, it is the one that is being made.
+    if job is not None and job.request.get("fileId") == command.file_id:
+        return Accepted(job, created=False)
     return _kept(deps, asked, command)
 
 

@@ -121,7 +121,7 @@ async def get_tenant(
     operation_id="updateTenant",
     summary="Rename the tenant, or require a second factor of everybody",
     response_model=TenantView,
-    **operation("admin", 400, 409, 412, 413, 415, 422, example={"name": "Harbour News"}),
+    **operation("admin", 400, 409, 412, 413, 415, 422, example={"name": "Harbour Newsroom"}),
 )
 async def update_tenant(
     deps: Deps, caller: Caller, body: TenantPatch, if_match: IfMatch = None
