@@ -48,8 +48,14 @@ def a_source(*streams: StreamInfo, bitrate_bps: int = 6_000_000, **video: Any) -
     tracks = []
     for stream in found:
         rate = bitrate_bps if stream.kind == "video" else 128_000
-        pace: dict[str, Any] = {"index": stream.index, "packets": 1500, "first_us": 0, "end_us": 60_000_000,
-                "bytes": rate * 60 // 8, "step_us": 40_000}  # fmt: skip
+        pace: dict[str, Any] = {
+            "index": stream.index,
+            "packets": 1500,
+            "first_us": 0,
+            "end_us": 60_000_000,
+            "bytes": rate * 60 // 8,
+            "step_us": 40_000,
+        }
         if stream.kind == "video":
             pace = {**pace, "keyframes_us": KEYS_2S, **video}
         tracks.append(TrackPace.model_validate(pace))
