@@ -131,8 +131,8 @@ def test_a_wrong_field_is_named_and_its_value_is_not() -> None:
 def test_unknown_types_and_capabilities_say_so() -> None:
     registry = Registry.discover()
 
-    with pytest.raises(FieldInvalid, match="there are hls, http, local, s3"):
-        registry.get("ftp")
+    with pytest.raises(FieldInvalid, match="there are ftp, hls, http, local, s3"):
+        registry.get("gopher")
     with pytest.raises(Unsupported):
         registry.require("http", "writes")
     registry.require("http", "reads")

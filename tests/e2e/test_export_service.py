@@ -61,7 +61,7 @@ def test_joined_ranges_and_sidecars_reach_a_bucket_once(tmp_path: Path) -> None:
             data = store.get_object(Bucket=BUCKET, Key=one["key"])["Body"].read()
             assert (one["size"], one["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
             (tmp_path / Path(one["key"]).name).write_bytes(data)
-        held = store.list_objects_v2(Bucket=BUCKET)["Contents"]
+        held = store.list_objects_v2(Bucket=BUCKET, Prefix=stem)["Contents"]
         assert len(held) == 3
         wanted = [n for a, b in spans for n in asset.numbers_between(a, b)]
         name = Path(stem).name
