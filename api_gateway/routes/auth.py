@@ -313,7 +313,8 @@ async def _proven(
         raise Problem(401, _WRONG, code="credentials_invalid")
     await in_thread(_clear, gateway, logins.login_name(email))
     if len(matched) > 1:
-        choices = tuple(TenantChoice(id=c.tenant.id, name=c.tenant.name) for c in matched)
+        by_name = sorted(matched, key=lambda candidate: candidate.tenant.name)
+        choices = tuple(TenantChoice(id=c.tenant.id, name=c.tenant.name) for c in by_name)
         raise Problem(
             409, "say which tenant: by name or id", code="tenant_required", tenants=choices
         )
