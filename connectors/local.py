@@ -152,7 +152,7 @@ class Folder:
             if artifact.movable and _moved_in(artifact.path, folder, intent):
                 if on_bytes:
                     on_bytes(artifact.size)
-                return {**intent, "moved": _identity(folder, intent["temp"])}
+                return intent
             fd = os.open(intent["temp"], _WRITE, 0o644, dir_fd=folder)
             with os.fdopen(fd, "wb") as out, Path(artifact.path).open("rb") as source:
                 _copy(source, out, on_bytes, control)
@@ -283,21 +283,9 @@ def _moved_in(path: str, folder: int, intent: Intent) -> bool:
     return True
 
 
-def _identity(folder: int, name: str) -> list[int]:
-    """What stays the same for as long as a file's bytes do."""
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns]
-
-
 def _came_whole(folder: int, intent: Intent) -> bool:
-    """Whether the temporary file has the intent's bytes."""
-    moved = intent.get("moved")
-    if moved is None:
-        return _digest(folder, intent["temp"]) == (intent["size"], intent["sha256"])
-    # It is the very file that was read for its hash: nothing was copied that could differ.
-    with _if_there():
-        return _identity(folder, intent["temp"]) == moved and bool(moved[2] == intent["size"])
-    return False
+    """Whether the temporary file reads back with the intent's bytes, also where it was moved."""
+    return _digest(folder, intent["temp"]) == (intent["size"], intent["sha256"])
 
 
 def _sign(fd: int, job_id: str) -> None:
