@@ -29,6 +29,7 @@ from schemas.media import (
     Region,
     Segment,
     SegmentKey,
+    SubtitleRendition,
     Variant,
     implied_iv,
 )
@@ -91,6 +92,7 @@ class _Reader:
     keys: list[SegmentKey] = field(default_factory=list)
     maps: list[InitSection] = field(default_factory=list)
     renditions: list[AudioRendition] = field(default_factory=list)
+    subtitles: list[SubtitleRendition] = field(default_factory=list)
     variants: list[dict[str, str]] = field(default_factory=list)
     next_byte: tuple[str, int] = ("", 0)
     uri_chars: int = 0
@@ -129,6 +131,7 @@ class _Reader:
             uri=self.uri,
             variants=tuple(_variant(entry) for entry in data["playlists"]),
             audio=tuple(self.renditions),
+            subtitles=tuple(self.subtitles),
             independent_segments="EXT-X-INDEPENDENT-SEGMENTS" in self.flags,
             variables=dict(self.variables.known),
         )
@@ -319,32 +322,50 @@ def _stream_inf(reader: _Reader, line: Line) -> None:
         if not _RESOLUTION.fullmatch(size):
             raise line.refused("RESOLUTION is not widthxheight")
         kept["RESOLUTION"] = size.lower()
-    kept |= {name: f'"{given[name]}"' for name in ("CODECS", "AUDIO") if name in given}
+    kept |= {name: f'"{given[name]}"' for name in ("CODECS", "AUDIO", "SUBTITLES") if name in given}
     reader.open_tags["EXT-X-STREAM-INF"] = ",".join(f"{k}={v}" for k, v in kept.items())
 
 
 def _media(reader: _Reader, line: Line) -> None:
     given = reader.variables.attributes(line)
-    if given.get("TYPE") != "AUDIO":
+    kind = given.get("TYPE")
+    if kind not in {"AUDIO", "SUBTITLES"}:
         return
     if not given.get("GROUP-ID") or "NAME" not in given:
         raise line.refused("GROUP-ID and NAME are both needed")
-    if len(reader.renditions) >= MAX_CHILDREN:
+    if len(reader.renditions) + len(reader.subtitles) >= MAX_CHILDREN:
         raise TooLarge(f"the playlist names more than {MAX_CHILDREN} renditions")
     uri = reader.resolved(line, given["URI"]) if "URI" in given else None
     if uri == reader.uri:
         raise line.refused("a playlist names itself")
-    reader.renditions.append(
-        AudioRendition(
-            group_id=given["GROUP-ID"],
-            name=given["NAME"],
-            language=given.get("LANGUAGE") or None,
-            default=given.get("DEFAULT") == "YES",
-            autoselect=given.get("AUTOSELECT") == "YES",
-            channels=given.get("CHANNELS"),
-            characteristics=given.get("CHARACTERISTICS"),
-            uri=uri,
-        )
+    if kind == "AUDIO":
+        reader.renditions.append(_audio(given, uri))
+    elif uri is not None:
+        reader.subtitles.append(_subtitles(given, uri))
+
+
+def _audio(given: Mapping[str, str], uri: str | None) -> AudioRendition:
+    return AudioRendition(
+        group_id=given["GROUP-ID"],
+        name=given["NAME"],
+        language=given.get("LANGUAGE") or None,
+        default=given.get("DEFAULT") == "YES",
+        autoselect=given.get("AUTOSELECT") == "YES",
+        channels=given.get("CHANNELS"),
+        characteristics=given.get("CHARACTERISTICS"),
+        uri=uri,
+    )
+
+
+def _subtitles(given: Mapping[str, str], uri: str) -> SubtitleRendition:
+    return SubtitleRendition(
+        group_id=given["GROUP-ID"],
+        name=given["NAME"],
+        language=given.get("LANGUAGE") or None,
+        default=given.get("DEFAULT") == "YES",
+        forced=given.get("FORCED") == "YES",
+        characteristics=given.get("CHARACTERISTICS"),
+        uri=uri,
     )
 
 
@@ -466,6 +487,7 @@ def _variant(entry: dict[str, Any]) -> Variant:
         frame_rate=_frame_rate(rate) if rate else None,
         codecs=info.get("codecs"),
         audio_group=info.get("audio"),
+        subtitle_group=info.get("subtitles"),
     )
 
 

@@ -122,6 +122,12 @@ def _held(segment: Segment, prefix: str) -> HeldSegment:
 def _fetches(segment: Segment, prefix: str, *, optional: bool) -> list[Fetch]:
     """The segment's init section, where it has one, and the segment."""
     found = [_init_fetch(segment.init, prefix)] if segment.init else []
+    media = fetch_of(segment, _name(segment, prefix))
+    return [*found, media.model_copy(update={"optional": optional})]
+
+
+def fetch_of(segment: Segment, name: str) -> Fetch:
+    """The step that brings a segment here, without its init section."""
     if segment.byte_range and segment.byte_range.length > MAX_SEGMENT_BYTES:
         raise TooLarge(
             f"segment {segment.sequence} has {segment.byte_range.length} bytes, "
@@ -130,17 +136,13 @@ def _fetches(segment: Segment, prefix: str, *, optional: bool) -> list[Fetch]:
     key = None
     if segment.key:
         key = _decrypt_key(segment.key, segment.key.iv_hex or implied_iv(segment.sequence))
-    return [
-        *found,
-        Fetch(
-            uri=segment.uri,
-            name=_name(segment, prefix),
-            byte_range=segment.byte_range,
-            key=key,
-            optional=optional,
-            max_bytes=MAX_SEGMENT_BYTES,
-        ),
-    ]
+    return Fetch(
+        uri=segment.uri,
+        name=name,
+        byte_range=segment.byte_range,
+        key=key,
+        max_bytes=MAX_SEGMENT_BYTES,
+    )
 
 
 def _init_fetch(init: InitSection, prefix: str) -> Fetch:

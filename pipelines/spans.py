@@ -226,11 +226,17 @@ def plan(request: CutRequest, index: MediaIndex) -> CutPlan:
             gaps=((request.wanted.start_ms, request.wanted.end_ms),),
         )
     _same_geometry(cuts)
-    if request.mode == "copy":
-        cuts = [snapped(cut) if _at_edge(cuts, cut) else cut for cut in cuts]
+    cuts = _to_keyframes(request, cuts)
     reason = next((c.source.run.pictures.uncopyable for c in cuts if c.source.run.pictures
                    and c.source.run.pictures.uncopyable), None)  # fmt: skip
     return _assembled(request, index, cuts, holes, reason)
+
+
+def _to_keyframes(request: CutRequest, cuts: list[Kept]) -> list[Kept]:
+    """The kept frames as they are delivered: a copy without re-encoding ends on keyframes."""
+    if request.mode != "copy":
+        return cuts
+    return [snapped(cut) if _at_edge(cuts, cut) else cut for cut in cuts]
 
 
 def _at_edge(cuts: Sequence[Kept], cut: Kept) -> bool:
@@ -252,9 +258,7 @@ def _assembled(
 ) -> CutPlan:
     scale = max(cut.source.clock.timebase.denominator for cut in cuts)
     stretches = _placed(cuts, holes, request.gaps, scale)
-    end = stretches[-1].end
-    if request.gaps in {"black", "hold"} and any(h.after == len(cuts) - 1 for h in holes):
-        end += round((holes[-1].end_us - holes[-1].start_us) * scale / MICRO)
+    end = _end(request, stretches, holes, scale)
     fills = _filled(stretches, holes, request.gaps, scale, end)
     whole = request.mode == "encode" or reason is not None
     spans: list[PictureSpan] = [fills[-1]] if -1 in fills else []
@@ -291,6 +295,16 @@ def _assembled(
         notes=_notes(request, reason),
         tags=request.tags,
     )
+
+
+def _end(
+    request: CutRequest, stretches: Sequence[Stretch], holes: Sequence[Hole], scale: int
+) -> int:
+    """Where the output ends, in output ticks: behind a last gap that keeps its time."""
+    end = stretches[-1].end
+    if request.gaps in {"black", "hold"} and any(h.after == len(stretches) - 1 for h in holes):
+        end += round((holes[-1].end_us - holes[-1].start_us) * scale / MICRO)
+    return end
 
 
 def _notes(request: CutRequest, reason: str | None) -> tuple[str, ...]:
@@ -467,3 +481,70 @@ def _laid_out(
     closing = holes and holes[-1].after == len(audible) - 1
     tail = (holes[-1].end_us - holes[-1].start_us) / MICRO if closing and keeps else Fraction(0)
     return found, found[-1].end + tail
+
+
+# --- what lies where, for what is timed by the wall clock
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A stretch of wall clock in the output: from `begin` to `end`, in seconds of it.
+
+    `first_s` is the source's time of its first frame, in seconds of the source's own timeline.
+    """
+
+    discontinuity_sequence: int
+    clock: WallClock
+    start_us: Fraction
+    end_us: Fraction
+    first_s: Fraction
+    begin: Fraction
+    end: Fraction
+
+    def at(self, wall_us: Fraction) -> Fraction:
+        """Where an instant of wall clock lies in the output, held within the stretch."""
+        found = self.begin + self.clock.seconds_at(wall_us) - self.first_s
+        return min(self.end, max(self.begin, found))
+
+
+def shown(request: CutRequest, index: MediaIndex) -> tuple[tuple[Shown, ...], Fraction]:
+    """What the plan of a request shows of the wall clock, and how many seconds it lasts."""
+    main = _main_number(request.tracks)
+    if not any(run.pictures for run in index.runs if run.track == main):
+        return _heard(request, index, main)
+    cuts = _kept_runs(request, index)
+    holes = _holes(request, cuts)
+    cuts = _to_keyframes(request, cuts)
+    scale = max(cut.source.clock.timebase.denominator for cut in cuts)
+    stretches = _placed(cuts, holes, request.gaps, scale)
+    found = (
+        Shown(
+            s.cut.source.run.discontinuity_sequence,
+            s.cut.source.clock,
+            s.cut.start_us,
+            s.cut.end_us,
+            s.cut.first * s.cut.source.clock.timebase,
+            Fraction(s.at, scale),
+            Fraction(s.end, scale),
+        )
+        for s in stretches
+    )
+    return tuple(found), Fraction(_end(request, stretches, holes, scale), scale)
+
+
+def _heard(request: CutRequest, index: MediaIndex, main: int) -> tuple[tuple[Shown, ...], Fraction]:
+    audible = _audible(request, index, main)
+    under, end = _laid_out(request, audible, _silent_holes(request, audible))
+    found = (
+        Shown(
+            one.run.discontinuity_sequence,
+            one.clock,
+            one.start_us,
+            one.end_us,
+            one.clock.seconds_at(one.start_us),
+            place.at,
+            place.end,
+        )
+        for one, place in zip(audible, under, strict=True)
+    )
+    return tuple(found), end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from schemas.errors import UnsupportedMedia
-from schemas.media import AudioRendition, MultivariantPlaylist, Variant
+from schemas.media import AudioRendition, MultivariantPlaylist, SubtitleRendition, Variant
 
 _VIDEO = re.compile(r"(avc[13]|hvc1|hev1)(\.|$)", re.IGNORECASE)
 _AUDIO = re.compile(r"(mp4a|ac-3|ec-3|mp3|opus|flac|alac|ac-4|dtsc|dtse|dtsx)(\.|$)", re.IGNORECASE)
@@ -35,6 +35,16 @@ def audio_of(playlist: MultivariantPlaylist, variant: Variant) -> tuple[AudioRen
     for rendition in group:
         # Two entries may name one playlist, for two accessibility purposes; one copy will do.
         found.setdefault((rendition.uri, "" if rendition.uri else rendition.name), rendition)
+    return tuple(found.values())
+
+
+def subtitles_of(playlist: MultivariantPlaylist, variant: Variant) -> tuple[SubtitleRendition, ...]:
+    """The subtitle renditions of a variant's group, the default one first; each playlist once."""
+    group = [r for r in playlist.subtitles if r.group_id == variant.subtitle_group]
+    group.sort(key=lambda rendition: not rendition.default)
+    found: dict[str, SubtitleRendition] = {}
+    for rendition in group:
+        found.setdefault(rendition.uri, rendition)
     return tuple(found.values())
 
 

@@ -115,6 +115,18 @@ class AudioRendition(Value):
     uri: str | None = None
 
 
+class SubtitleRendition(Value):
+    """An EXT-X-MEDIA TYPE=SUBTITLES entry."""
+
+    group_id: str
+    name: str
+    language: str | None = None
+    default: bool = False
+    forced: bool = False
+    characteristics: str | None = None
+    uri: str
+
+
 class Variant(Value):
     """An EXT-X-STREAM-INF entry of a multivariant playlist."""
 
@@ -126,10 +138,11 @@ class Variant(Value):
     frame_rate: Fraction | None = None
     codecs: str | None = None
     audio_group: str | None = None
+    subtitle_group: str | None = None
 
 
 class MultivariantPlaylist(Value):
-    """A multivariant playlist: variants and the audio renditions they refer to.
+    """A multivariant playlist: variants and the renditions they refer to.
 
     `variables` are its EXT-X-DEFINE values, which its media playlists may import.
     """
@@ -137,6 +150,7 @@ class MultivariantPlaylist(Value):
     uri: str
     variants: tuple[Variant, ...]
     audio: tuple[AudioRendition, ...] = ()
+    subtitles: tuple[SubtitleRendition, ...] = ()
     independent_segments: bool = False
     variables: dict[str, str] = {}
 

@@ -30,6 +30,7 @@ class Fetch(Value):
     """Bring one resource into the workspace as `name`, decrypted where a key is given.
 
     `optional`: its absence (404, 410, truncated after retries) becomes a gap, not a failure.
+    `spare`: nothing at all that keeps it from coming fails the job.
     `patience_ms`: at a live edge, how long an absence may only mean that it is not there yet.
     `connector` is the one to go through, where it is not the command's own.
     """
@@ -40,6 +41,7 @@ class Fetch(Value):
     byte_range: ByteRange | None = None
     key: DecryptKey | None = None
     optional: bool = False
+    spare: bool = False
     patience_ms: int = 0
     max_bytes: int = 512 * 1024 * 1024
     connector: ConnectorRef | None = None

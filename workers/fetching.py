@@ -13,6 +13,8 @@ from connectors.base import Live
 from media.decrypt import decrypt_file
 from media.workspace import check_room, metered
 from schemas.errors import (
+    AccessDenied,
+    CorruptMedia,
     CuttingRoomError,
     Encrypted,
     MissingSegments,
@@ -20,6 +22,8 @@ from schemas.errors import (
     RetryableError,
     SourceNotFound,
     SourceUnavailable,
+    Stalled,
+    TooLarge,
 )
 from schemas.plans import Fetch, Step
 from workers import metrics
@@ -30,6 +34,11 @@ KEY_BYTES = 16
 MAX_JOB_BYTES = 64 * 2**30
 USUAL_SEGMENT_BYTES = 2 * 2**20
 TRIES = 4
+# What a job can do without is tried less, and no more once so much of it could not be had.
+SPARE_TRIES = 2
+SPARED = 8
+SPARE_FAILURES = (SourceUnavailable, RateLimited, Stalled, AccessDenied, TooLarge, CorruptMedia,
+                  Encrypted)  # fmt: skip
 FIRST_PAUSE_S = 0.3
 LONGEST_PAUSE_S = 5.0
 EDGE_PAUSE_S = 1.0
@@ -47,6 +56,7 @@ class Fetcher:
         self._check = metered(run.workspace, run.check, MAX_JOB_BYTES)
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._spared = 0
 
     def stop(self) -> None:
         """Make every fetch under way end at its next chunk."""
@@ -57,6 +67,8 @@ class Fetcher:
         target = self._run.workspace / step.name
         if target.exists():
             return target.stat().st_size
+        if step.spare:
+            return self._spare(step, target)
         try:
             self._insist(lambda: self._bring(step, target), step.patience_ms / 1000)
         except SourceNotFound:
@@ -65,6 +77,19 @@ class Fetcher:
             raise MissingSegments(
                 f"the origin lists {step.name} but does not hold it", gaps=()
             ) from None
+        return target.stat().st_size
+
+    def _spare(self, step: Fetch, target: Path) -> int:
+        """Bring what the job can do without; an origin that keeps failing is asked no more."""
+        if self._spared >= SPARED:
+            return ABSENT
+        try:
+            self._insist(lambda: self._bring(step, target), step.patience_ms / 1000, SPARE_TRIES)
+        except SourceNotFound:
+            return ABSENT
+        except SPARE_FAILURES:
+            self._spared += 1
+            return ABSENT
         return target.stat().st_size
 
     def _bring(self, step: Fetch, target: Path) -> None:
@@ -102,7 +127,7 @@ class Fetcher:
             raise Encrypted(f"the key has {len(key)} bytes, not {KEY_BYTES}")
         return key
 
-    def _insist(self, call: Callable[[], None], patience_s: float) -> None:
+    def _insist(self, call: Callable[[], None], patience_s: float, tries: int = TRIES) -> None:
         """Try a few times, and longer at a live edge: what is listed may not be there yet."""
         began = time.monotonic()
         for tried in itertools.count(1):
@@ -110,7 +135,7 @@ class Fetcher:
                 return call()
             except (RetryableError, SourceNotFound) as error:
                 early = isinstance(error, SourceNotFound) and _since(began) < patience_s
-                if self._run.stopping() or self._over.is_set() or (tried >= TRIES and not early):
+                if self._run.stopping() or self._over.is_set() or (tried >= tries and not early):
                     raise _of_segment(error) from error
                 pause_s = _pause_s(error, tried)
                 self._over.wait(min(pause_s, EDGE_PAUSE_S) if early else pause_s)

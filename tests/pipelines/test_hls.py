@@ -489,3 +489,21 @@ def test_a_long_window_keeps_its_order() -> None:
 def test_a_playlist_comes_from_http_alone(uri: str) -> None:
     with pytest.raises(CorruptMedia):
         parse("#EXTM3U\n#EXTINF:4,\na.ts\n", uri, fetched_at_us=NOW_US)
+
+
+def test_subtitle_renditions_are_told_by_group_language_and_kind() -> None:
+    subs = '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s"'
+
+    found = multivariant(
+        f'{subs},NAME="English",LANGUAGE="en",DEFAULT=YES,URI="en.m3u8"',
+        f'{subs},NAME="Signs",LANGUAGE="en",FORCED=YES,URI="signs.m3u8"',
+        f'{subs},NAME="muxed, which is not allowed"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=1,SUBTITLES="s"',
+        "v.m3u8",
+    )
+
+    assert [(s.name, s.language, s.default, s.forced) for s in found.subtitles] == [
+        ("English", "en", True, False),
+        ("Signs", "en", False, True),
+    ]
+    assert found.variants[0].subtitle_group == "s"
