@@ -36,7 +36,9 @@ from schemas.errors import DiskFull, FieldInvalid, SourceUnavailable
 from schemas.guides import GuideDocument, GuideWanted
 from schemas.localized import MIN_RATE, Validators
 from schemas.media import ByteRange
+from schemas.metadata import MetadataRecord, MetadataView
 from schemas.settings import Settings
+from schemas.times import TimeRange
 
 if TYPE_CHECKING:
     from connectors.egress import Body, Downloaded, Egress
@@ -129,34 +131,6 @@ class Channel(WireValue):
     id: str
     name: str
     language: str | None = None
-
-
-class MetadataField(WireValue):
-    """One field of a metadata view."""
-
-    name: str
-    type: Literal["string", "integer", "number", "boolean", "datetime"]
-    required: bool = False
-    enum: tuple[str, ...] | None = None
-
-
-class MetadataView(WireValue):
-    """A set of fields a system keeps for a file; `timed` where each record has a range."""
-
-    id: str
-    name: str
-    timed: bool = False
-    fields: tuple[MetadataField, ...]
-
-
-class MetadataRecord(WireValue):
-    """Values of one view, for a whole file or a stretch of it."""
-
-    id: str
-    view: str
-    values: dict[str, Any]
-    start_ms: int | None = None
-    end_ms: int | None = None
 
 
 class TempGrant(WireValue):
@@ -328,6 +302,28 @@ class Live(Protocol):
         control: Control | None = None,
     ) -> Downloaded:
         """A resource (segment) into a file."""
+
+
+@runtime_checkable
+class TimeShifted(Protocol):
+    """Beside `live`: the origin lists any stretch of the past by itself, however long it keeps it.
+
+    A connector without it is asked for the one playlist its channel has.
+    """
+
+    def playlist_within(self, channel_id: str, wanted: TimeRange) -> str:
+        """The address of a playlist that lists this range, and its neighbours where there are any.
+
+        A range that ends in the future is listed as far as it has come, more at each reading.
+        `OutsideWindow` where it begins before what is kept, as far as that is known.
+        """
+
+
+def playlist_of(live: Live, channel_id: str, wanted: TimeRange | None) -> str:
+    """The address of the playlist to read for a range of a channel, or for all there is of it."""
+    if wanted is not None and isinstance(live, TimeShifted):
+        return live.playlist_within(channel_id, wanted)
+    return live.playlist_url(channel_id)
 
 
 @runtime_checkable

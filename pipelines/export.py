@@ -37,12 +37,12 @@ _TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mkv": "video/x-matroska"}
 
 
 class Channel(Value):
-    """A channel that parts are taken from; `prefix` begins the names of its files."""
+    """A channel that parts are taken from, all within `span`; `prefix` begins its files' names."""
 
     connector: ConnectorRef
     channel_id: str
     prefix: str
-    due_ms: int
+    span: TimeRange
 
 
 class Wanted(Value):
@@ -85,16 +85,23 @@ def channels(command: ExportSegment) -> tuple[Channel, ...]:
     for part in command.parts:
         key = _key(part)
         if key in found:
-            due_ms = min(found[key].due_ms, part.range.start_ms)
-            found[key] = found[key].model_copy(update={"due_ms": due_ms})
+            span = _spanned(found[key].span, part.range)
+            found[key] = found[key].model_copy(update={"span": span})
             continue
         found[key] = Channel(
             connector=part.connector,
             channel_id=part.channel_id,
             prefix=f"c{len(found)}",
-            due_ms=part.range.start_ms,
+            span=part.range,
         )
     return tuple(found.values())
+
+
+def _spanned(one: TimeRange, other: TimeRange) -> TimeRange:
+    """From the start of the earlier range to the end of the later one."""
+    return TimeRange(
+        start_ms=min(one.start_ms, other.start_ms), end_ms=max(one.end_ms, other.end_ms)
+    )
 
 
 def _key(part: ExportPart) -> str:

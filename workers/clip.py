@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connectors.base import Control, Live
+from connectors.base import Control, Live, playlist_of
 from pipelines import clip, hls, spans
 from pipelines.clip import ClipFacts, Reading, Source
 from schemas.commands import ClipFromStream
@@ -13,6 +13,7 @@ from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import CutReport
 from schemas.media import MediaPlaylist, MultivariantPlaylist
 from schemas.plans import Cut, Plan
+from schemas.times import TimeRange
 from workers import cutting
 from workers.fetching import arrived
 from workers.phases import Phase, Work
@@ -24,7 +25,7 @@ MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
     """Read every playlist of the clip, the first time the multivariant one above them too."""
-    return follow(command.connector, command.channel_id, facts, run, command.range.start_ms)
+    return follow(command.connector, command.channel_id, facts, run, command.range)
 
 
 def follow(
@@ -32,22 +33,24 @@ def follow(
     channel_id: str,
     facts: ClipFacts,
     run: Run,
-    due_ms: int,
+    span: TimeRange | None,
     prefix: str = "",
     wanted: Callable[[tuple[Source, ...]], tuple[Source, ...]] = lambda sources: sources,
 ) -> ClipFacts:
     """One more look at the playlists of a channel; its files are named after `prefix`.
 
-    Nothing is owed before `due_ms`. `wanted` chooses among the sources when they become known.
+    Nothing is owed before `span` begins; where it is None, the whole of a stream is meant.
+    `wanted` chooses among the sources when they become known.
     """
     live = world_of(run).live(connector)
     known: tuple[Reading | None, ...] = facts.readings
     sources = tuple(reading.source for reading in facts.readings)
     if not sources:
-        top = read_playlist(live, live.playlist_url(channel_id), run.clock(), run.check)
+        url = playlist_of(live, channel_id, span)
+        top = read_playlist(live, url, run.clock(), run.check)
         sources = wanted(clip.sources(top, prefix))
         known = (None,) * len(sources)
-    now_ms = run.clock()
+    now_ms, due_ms = run.clock(), span.start_ms if span else 0
     readings = tuple(
         clip.updated(before, source, _media(live, source, run), now_ms, due_ms)
         for before, source in zip(known, sources, strict=True)

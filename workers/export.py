@@ -33,7 +33,7 @@ def read_playlists(command: ExportSegment, facts: ExportFacts, run: Run) -> Expo
             channel.channel_id,
             before,
             run,
-            channel.due_ms,
+            channel.span,
             channel.prefix,
             lambda found: export.wanted_sources(command, found),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from connectors.base import playlist_of
 from media.jail import Jail
 from media.pace import pace
 from media.probe import probe
@@ -34,7 +35,8 @@ def find(command: MakeThumbnails, facts: SpriteFacts, run: Run) -> SpriteFacts:
         raise InvalidCommand("a range needs a channel")
     live = world_of(run).live(command.connector)
     now_ms = run.clock()
-    top = read_playlist(live, live.playlist_url(command.channel_id), now_ms, run.check)
+    url = playlist_of(live, command.channel_id, command.range)
+    top = read_playlist(live, url, now_ms, run.check)
     if isinstance(top, MultivariantPlaylist):
         small = variants.smallest(top)
         top = read_playlist(live, small.uri, now_ms, run.check, top.variables)

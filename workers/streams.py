@@ -23,7 +23,6 @@ from workers.run import Run
 from workers.world import world_of
 
 OUTPUT = pipeline.OUTPUT
-_ANY_TIME = TimeRange(start_ms=0, end_ms=1)
 FETCHING = 0.6
 
 
@@ -44,7 +43,7 @@ def clip_of(ref: ConnectorRef, channel_id: str, wanted: TimeRange) -> ClipFromSt
 
 def read_whole(run: Run, ref: ConnectorRef, channel_id: str) -> tuple[ClipFacts, TimeRange]:
     """The playlists of a stream that has ended, and all the time they hold."""
-    facts = clips.read_playlists(clip_of(ref, channel_id, _ANY_TIME), ClipFacts(), run)
+    facts = clips.follow(ref, channel_id, ClipFacts(), run, None)
     main = facts.readings[0].playlist
     if not all(reading.playlist.ended for reading in facts.readings):
         raise Unsupported("the stream is live: it is localized as clips, by their fileIds")

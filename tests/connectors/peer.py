@@ -18,6 +18,7 @@ from connectors.registry import Registry
 from connectors.sealing import Sealer, new_key
 from schemas.connectors import ConnectorRef
 from schemas.settings import Settings
+from schemas.times import TimeRange
 
 LOOPBACK = ("127.0.0.0/8",)
 FILES = {
@@ -27,17 +28,22 @@ FILES = {
     "top.txt": b"top",
 }
 NOW_MS = 1_700_000_000_000
+WANTED = TimeRange(start_ms=NOW_MS - 20_000, end_ms=NOW_MS - 10_000)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A system that holds `FILES`, or a channel; `bad_auth` is one it must refuse."""
+    """A system that holds `FILES`, or a channel; `bad_auth` is one it must refuse.
+
+    `wanted` is a range of the channel that a system which shifts time still keeps.
+    """
 
     config: dict[str, Any]
     auth: dict[str, Any] = field(default_factory=dict)
     bad_auth: dict[str, Any] | None = None
     settings: Settings = field(default_factory=Settings)
     channel: str | None = None
+    wanted: TimeRange = WANTED
 
 
 PeerMaker = Callable[[Path], AbstractContextManager[Peer]]

@@ -23,6 +23,7 @@ from connectors.base import (
     Live,
     Query,
     Reads,
+    TimeShifted,
     Writes,
     copy_to_file,
 )
@@ -79,6 +80,12 @@ def able(connector: Connector, protocol: Callable[..., Able]) -> Able:
         pytest.skip(f"declares no {declared.__name__}")
     able_one: Able = connector
     return able_one
+
+
+def lister(connector: Connector) -> Lists:
+    """The connector as one that lists files: one of channels alone holds none."""
+    able(connector, Reads)
+    return able(connector, Lists)
 
 
 @pytest.fixture
@@ -188,7 +195,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, connector: Connector) 
 
 
 def test_a_folder_lists_its_own(connector: Connector) -> None:
-    lists = able(connector, Lists)
+    lists = lister(connector)
 
     top, below = lists.query(Query()), lists.query(Query(path="clips"))
 
@@ -198,7 +205,7 @@ def test_a_folder_lists_its_own(connector: Connector) -> None:
 
 
 def test_pages_show_everything_once(connector: Connector) -> None:
-    lists, cursor, seen = able(connector, Lists), None, list[str]()
+    lists, cursor, seen = lister(connector), None, list[str]()
 
     for _ in range(20):
         page = lists.query(Query(path="clips", limit=1, cursor=cursor))
@@ -212,15 +219,13 @@ def test_pages_show_everything_once(connector: Connector) -> None:
 
 
 def test_a_text_finds_names_below(connector: Connector) -> None:
-    found = able(connector, Lists).query(Query(text="SECOND"))
+    found = lister(connector).query(Query(text="SECOND"))
 
     assert [entry.file_id for entry in found.items] == ["clips/second.mp4"]
 
 
 def test_sizes_sort(connector: Connector) -> None:
-    found = able(connector, Lists).query(
-        Query(path="clips", sort="-size", filters={"kind": "file"})
-    )
+    found = lister(connector).query(Query(path="clips", sort="-size", filters={"kind": "file"}))
 
     sizes = [entry.size or 0 for entry in found.items]
     assert sizes == sorted(sizes, reverse=True)
@@ -389,6 +394,28 @@ def test_channels_have_playlists(case: tuple[str, Peer], connector: Connector) -
         live.fetch(live.playlist_url(channel), max_bytes=len(body.data) - 1)
     with pytest.raises(SourceNotFound):
         live.playlist_url("no-such-channel")
+
+
+def test_channels_are_listed_as_such(case: tuple[str, Peer], connector: Connector) -> None:
+    live, lists = able(connector, Live), able(connector, Lists)
+
+    found = lists.query(Query(filters={"kind": "channel"}, limit=1000))
+    named = {entry.file_id: entry.name for entry in found.items}
+
+    assert {channel.id for channel in live.channels()} == set(named)
+    text = named[case[1].channel or ""].upper()
+    assert case[1].channel in {e.file_id for e in lists.query(Query(text=text)).items}
+
+
+def test_a_range_has_a_playlist_of_its_own(case: tuple[str, Peer], connector: Connector) -> None:
+    live, shifted = able(connector, Live), able(connector, TimeShifted)
+    channel, wanted = case[1].channel or "", case[1].wanted
+
+    body = live.fetch(shifted.playlist_within(channel, wanted), max_bytes=10**6)
+
+    assert body.data
+    with pytest.raises(SourceNotFound):
+        shifted.playlist_within("no-such-channel", wanted)
 
 
 def test_a_cancelled_fetch_stops(
