@@ -39,6 +39,7 @@ from schemas.media import ByteRange
 from schemas.metadata import MetadataRecord, MetadataView
 from schemas.settings import Settings
 from schemas.times import TimeRange
+from schemas.uploads import AnyGrant, UploadMode, UploadWanted
 
 if TYPE_CHECKING:
     from connectors.egress import Body, Downloaded, Egress
@@ -131,17 +132,6 @@ class Channel(WireValue):
     id: str
     name: str
     language: str | None = None
-
-
-class TempGrant(WireValue):
-    """Write-only credentials for one key, short-lived; `secrets` goes to the client once."""
-
-    mode: str
-    endpoint: str
-    bucket: str | None = None
-    key: str
-    expires_ms: int
-    secrets: dict[str, str] = {}
 
 
 class Artifact(Value):
@@ -366,10 +356,76 @@ class Metadata(Protocol):
 
 @runtime_checkable
 class TempCredentials(Protocol):
-    """Capability `temp_credentials`: a client may upload one file itself."""
+    """Capability `temp_credentials`: a client uploads one file itself, then we check and admit it.
 
-    def grant(self, key: str, *, size: int, content_type: str, ttl_s: int) -> TempGrant:
-        """Credentials that can write this one key and nothing else."""
+    `open_upload` → `grant`, as often as wanted → the client's bytes → `settle` → `read_upload`, by
+    which a worker judges them → `admit`, or `abandon`. The intent is JSON that the upload's record
+    keeps: it holds `key` and `job_id` (the upload's id), and no secret. What `admit` has not
+    passed is either invisible to readers or carries the upload's id, so that `abandon` finds it.
+    """
+
+    def upload_modes(self, size: int) -> tuple[UploadMode, ...]:
+        """How a file of this size may come, the best way first; none where it is too large."""
+
+    def open_upload(self, wanted: UploadWanted, mode: UploadMode) -> Intent:
+        """Prepare for the file; nothing a reader could see.
+
+        Where its key is taken, or the system cannot refuse to overwrite, the intent's key is
+        another one, made unique by the upload's id.
+        """
+
+    def grant(self, intent: Intent, ttl_s: int) -> AnyGrant:
+        """Fresh credentials that write this upload and nothing else, and read nothing.
+
+        They say what has arrived already. `SourceNotFound` where the upload is gone.
+        """
+
+    def arrived(self, intent: Intent) -> int:
+        """How many bytes have come so far; `SourceNotFound` where the upload is gone."""
+
+    def settle(self, intent: Intent) -> Intent:
+        """Make what came one readable object, which the client can change no more, or which the
+        answered intent pins; done twice, no harm. `CorruptMedia` where bytes are missing,
+        `TooLarge` where there are more than agreed."""
+
+    def read_upload(self, intent: Intent, offset: int, length: int) -> bytes:
+        """These bytes of what was settled, admitted or not yet."""
+
+    def admit(self, intent: Intent, sha256: str, check_fence: CheckFence) -> Published:
+        """Let what was read, its hash told, lie under its key for everybody; twice, no harm.
+
+        Like `Writes.finish`, it never replaces what somebody else put there.
+        """
+
+    def abandon(self, intent: Intent) -> None:
+        """Remove everything of an upload that was not admitted; done twice, no harm."""
+
+
+class Receiver(Protocol):
+    """The only writer of an upload, used by one thread at a time; `offset` is where it began."""
+
+    offset: int
+
+    def write(self, data: bytes) -> None:
+        """Add bytes at the end."""
+
+    def commit(self) -> int:
+        """Make what was written last; the new offset."""
+
+    def discard(self) -> None:
+        """Take back what was written since the beginning or the last commit."""
+
+
+@runtime_checkable
+class Receives(Protocol):
+    """Beside `temp_credentials`, for the mode `tus`: the bytes come through our own gateway."""
+
+    def receive(self, intent: Intent, *, whole: bool = False) -> AbstractContextManager[Receiver]:
+        """The upload to write on, held by nobody else; `Conflict` `upload_locked` where it is.
+
+        What is written stays, also where nobody commits; with `whole`, only a commit makes it
+        stay. `SourceNotFound` where the upload is gone.
+        """
 
 
 PROTOCOLS: Mapping[Capability, type[Any]] = {
