@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from workers.runtime import Runtime
 from workers.world import World
 
 QUEUE = "export"
+_SUBTITLES = r"\.[A-Za-z0-9-]{1,40}(\.forced|\.sdh)?\.vtt"
 
 
 class Asked(Value):
@@ -93,8 +95,7 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
         world = replace(world, media_store=Folder(asked.output.parent))
         command = _command(asked, world)
         if asked.force:
-            for ending in (asked.output.suffix, *(f".{kind}" for kind in asked.sidecars)):
-                asked.output.with_suffix(ending).unlink(missing_ok=True)
+            _clear(asked)
         runtime = Runtime(
             ledger=LocalLedger(),
             works={QUEUE: WORK},
@@ -104,6 +105,17 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
             owner="cli",
         )
         return carried_out(command, runtime, err, attempts)
+
+
+def _clear(asked: Asked) -> None:
+    """Remove what an earlier export left where this one goes."""
+    for ending in (asked.output.suffix, *(f".{kind}" for kind in asked.sidecars)):
+        asked.output.with_suffix(ending).unlink(missing_ok=True)
+    if "webvtt" in asked.sidecars:
+        ours = re.compile(re.escape(asked.output.stem) + _SUBTITLES)
+        for beside in asked.output.parent.glob("*.vtt"):
+            if ours.fullmatch(beside.name):
+                beside.unlink()
 
 
 def _check_output(asked: Asked) -> None:

@@ -89,7 +89,7 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
     sidecar: Annotated[
         list[str] | None,
-        typer.Option("--sidecar", help="json, xmp, otio, edl or fcpxml; repeatable."),
+        typer.Option("--sidecar", help="json, xmp, otio, edl, fcpxml or webvtt; repeatable."),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", "-r", help="A built-in recipe or a JSON file.")

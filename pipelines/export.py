@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import accumulate
 
-from pipelines import clip, ffargs, interchange, joins, naming, spans
+from pipelines import clip, ffargs, interchange, joins, naming, spans, subtitles
 from pipelines.clip import ClipFacts, Source
 from pipelines.ffargs import Joint, LocalInput
 from pipelines.interchange import Described, Part
 from pipelines.joins import Planned
+from pipelines.pauses import pause
 from pipelines.rendition import RenditionFacts, design
+from pipelines.subtitles import Texts, Written
 from pipelines.xmp import xmp
 from schemas.base import Value
 from schemas.commands import CreateRenditions, ExportPart, ExportSegment
@@ -26,6 +28,7 @@ from schemas.cuts import (
     MediaIndex,
 )
 from schemas.errors import FormatChange, InvalidCommand
+from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Fetch, Plan, Publish, RunFfmpeg, Step, WriteText
 from schemas.results import ClipResult, DeliveredFile, clip_result
 from schemas.times import TimeRange, rfc3339
@@ -37,12 +40,16 @@ _TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mkv": "video/x-matroska"}
 
 
 class Channel(Value):
-    """A channel that parts are taken from, all within `span`; `prefix` begins its files' names."""
+    """A channel that parts are taken from, all within `span`; `prefix` begins its files' names.
+
+    With a `file_id` it is a file, or a whole stream: `span` is of its own time.
+    """
 
     connector: ConnectorRef
     channel_id: str
     prefix: str
     span: TimeRange
+    file_id: str | None = None
 
 
 class Wanted(Value):
@@ -57,7 +64,8 @@ class ExportFacts(Value):
     """What is known so far: of each channel, and of each part once everything is here.
 
     `alone` are the reports of what was cut: one, or one a part where the parts differ. `folder` is
-    the workspace, which ffmpeg is told in full.
+    the workspace, which ffmpeg is told in full. `texts` are each channel's subtitles, where they
+    are wanted, and `written` what was made of them.
     """
 
     job_id: str = ""
@@ -70,6 +78,8 @@ class ExportFacts(Value):
     size: int = 0
     sha256: str = ""
     rendition: RenditionFacts = RenditionFacts()
+    texts: tuple[Texts, ...] = ()
+    written: tuple[Written, ...] = ()
 
     @property
     def cut(self) -> CutReport:
@@ -93,6 +103,7 @@ def channels(command: ExportSegment) -> tuple[Channel, ...]:
             channel_id=part.channel_id,
             prefix=f"c{len(found)}",
             span=part.range,
+            file_id=part.file_id,
         )
     return tuple(found.values())
 
@@ -104,14 +115,13 @@ def _spanned(one: TimeRange, other: TimeRange) -> TimeRange:
     )
 
 
-def _key(part: ExportPart) -> str:
-    return f"{part.connector.model_dump_json()}\n{part.channel_id}"
+def _key(part: ExportPart | Channel) -> str:
+    return f"{part.connector.model_dump_json()}\n{part.channel_id}\n{part.file_id or ''}"
 
 
 def _of(command: ExportSegment) -> list[int]:
     """The number of each part's channel."""
-    numbers = {f"{c.connector.model_dump_json()}\n{c.channel_id}": n
-               for n, c in enumerate(channels(command))}  # fmt: skip
+    numbers = {_key(channel): number for number, channel in enumerate(channels(command))}
     return [numbers[_key(part)] for part in command.parts]
 
 
@@ -159,15 +169,45 @@ def fetch_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
                 steps[step.name] = step.model_copy(
                     update={"connector": through, "optional": optional}
                 )
-    return Plan(steps=tuple(steps.values()))
+    return Plan(steps=(*steps.values(), *_text_fetches(command, facts)))
+
+
+def _text_fetches(command: ExportSegment, facts: ExportFacts) -> tuple[Fetch, ...]:
+    """What is listed of the subtitles of any part and not here yet."""
+    known, steps = channels(command), dict[str, Fetch]()
+    for part, number in _with_texts(command, facts):
+        held, ref = facts.channels[number], known[number].connector
+        for step in subtitles.fetches(facts.texts[number], part.range, _main(held), held.now_ms):
+            through = None if ref == command.connector else ref
+            if step.name not in held.sizes:
+                steps[step.name] = step.model_copy(update={"connector": through})
+    return tuple(steps.values())
+
+
+def _with_texts(command: ExportSegment, facts: ExportFacts) -> list[tuple[ExportPart, int]]:
+    """Every part with the number of its channel, where subtitles are wanted."""
+    if not facts.texts:
+        return []
+    return list(zip(command.parts, _of(command), strict=True))
+
+
+def _main(facts: ClipFacts) -> MediaPlaylist:
+    return facts.readings[0].playlist
 
 
 def look_again_ms(command: ExportSegment, facts: ExportFacts) -> int | None:
     """When to read the playlists again; None once all of every part is listed."""
-    times = (
+    times = [
         clip.look_again_ms(part, facts.channels[number])
         for part, number in zip(wanted(command), _of(command), strict=True)
-    )
+    ]
+    if not any(time is not None for time in times):
+        times = [
+            subtitles.look_again_ms(
+                facts.texts[number], part.range, _main(held := facts.channels[number]), held.now_ms
+            )
+            for part, number in _with_texts(command, facts)
+        ]
     return min((time for time in times if time is not None), default=None)
 
 
@@ -176,23 +216,42 @@ def cut_requests(command: ExportSegment, facts: ExportFacts) -> tuple[CutRequest
     return tuple(
         CutRequest(
             wanted=part.range,
+            span_us=asked.span_us,
             mode=command.mode,
             gaps=command.gaps,
             tracks=clip.held_tracks(part, facts.channels[number]),
             output=OUTPUT,
         )
-        for part, number in zip(wanted(command), _of(command), strict=True)
+        for asked, part, number in zip(command.parts, wanted(command), _of(command), strict=True)
     )
 
 
 def cut_plan(command: ExportSegment, facts: ExportFacts) -> CutPlan:
     """All parts as one cut; where one must be re-encoded as a whole, all are."""
+    planned = _agreed(command, facts)[1]
+    whole = [each for number in range(len(planned)) for each in _paused(command, planned, number)]
+    return joins.joined(whole, OUTPUT, tags(command))
+
+
+def _paused(command: ExportSegment, planned: Sequence[Planned], number: int) -> list[Planned]:
+    """A part behind the pause before it, where there is one."""
+    part, pause_us = planned[number], command.parts[number].pause_us
+    if not pause_us:
+        return [part]
+    made = pause(pause_us, planned[number - 1] if number else None, part, command.gaps)
+    return [part] if made is None else [made, part]
+
+
+def _agreed(
+    command: ExportSegment, facts: ExportFacts
+) -> tuple[Sequence[CutRequest], list[Planned]]:
+    """The requests as they are carried out when all parts become one cut, and their plans."""
     planned = _planned(command, facts.requests, facts.indexes)
     modes = {part.plan.mode for part in planned}
-    if len(modes) > 1 and "encode" in modes:
-        again = [r.model_copy(update={"mode": "encode"}) for r in facts.requests]
-        planned = _planned(command, again, facts.indexes)
-    return joins.joined(planned, OUTPUT, tags(command))
+    if len(modes) == 1 or "encode" not in modes:
+        return facts.requests, planned
+    again = [r.model_copy(update={"mode": "encode"}) for r in facts.requests]
+    return again, _planned(command, again, facts.indexes)
 
 
 def _planned(
@@ -218,7 +277,17 @@ def plan_cut(command: ExportSegment, facts: ExportFacts) -> Plan:
 def single_plans(command: ExportSegment, facts: ExportFacts) -> tuple[CutPlan, ...]:
     """Every part as a cut of its own."""
     planned = _planned(command, facts.requests, facts.indexes)
-    return tuple(joins.joined([part], part_name(number), {}) for number, part in enumerate(planned))
+    return tuple(
+        joins.joined(_alone(command, part, number), part_name(number), {})
+        for number, part in enumerate(planned)
+    )
+
+
+def _alone(command: ExportSegment, part: Planned, number: int) -> list[Planned]:
+    """A part and the pause before it, which can hold none of another part's frames."""
+    pause_us = command.parts[number].pause_us
+    made = pause(pause_us, None, part, command.gaps) if pause_us else None
+    return [part] if made is None else [made, part]
 
 
 def part_name(number: int) -> str:
@@ -330,7 +399,9 @@ def merged(command: ExportSegment, alone: Sequence[CutReport]) -> CutReport:
             "gaps": tuple(gap for report in alone for gap in report.gaps),
             "notes": tuple(dict.fromkeys(note for report in alone for note in report.notes)),
             "parts": tuple(
-                part.model_copy(update={"first_frame": at, "channel_id": asked.channel_id})
+                part.model_copy(
+                    update={"first_frame": at + part.first_frame, "channel_id": asked.channel_id}
+                )
                 for report, at, asked in zip(alone, frames, command.parts, strict=False)
                 for part in report.parts
             ),
@@ -384,6 +455,20 @@ def output_name(command: ExportSegment, facts: ExportFacts) -> str:
 
 
 # --- what is published
+
+
+def text_pieces(command: ExportSegment, facts: ExportFacts) -> tuple[subtitles.Piece, ...]:
+    """Every range as its subtitles see it: what of it is shown, and where in the file."""
+    found: list[subtitles.Piece] = []
+    alone = facts.alone if len(facts.alone) > 1 else ()
+    requests = facts.requests if alone else _agreed(command, facts)[0]
+    begin = Fraction(0)
+    for at, (part, number) in enumerate(_with_texts(command, facts)):
+        shown, length = spans.shown(requests[at], facts.indexes[at])
+        held = facts.channels[number]
+        found.append(subtitles.Piece(shown, begin, part.range, _main(held), facts.texts[number]))
+        begin += Fraction(alone[at].duration_ms, 1000) if alone else length
+    return tuple(found)
 
 
 def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
@@ -445,7 +530,9 @@ def sidecars(command: ExportSegment, facts: ExportFacts) -> tuple[Beside, ...]:
     told = described(command, facts)
     found = []
     for kind in command.sidecars:
-        if kind in _WRITERS:
+        if kind == "webvtt":
+            found += _subtitles(facts)
+        else:
             write, content_type = _WRITERS[kind]
             found.append(
                 Beside(
@@ -456,6 +543,19 @@ def sidecars(command: ExportSegment, facts: ExportFacts) -> tuple[Beside, ...]:
                 )
             )
     return tuple(found)
+
+
+def _subtitles(facts: ExportFacts) -> list[Beside]:
+    """One file a language."""
+    return [
+        Beside(
+            name=f"sidecar.{number}.vtt",
+            text=each.text,
+            ending=each.ending,
+            content_type="text/vtt",
+        )
+        for number, each in enumerate(facts.written)
+    ]
 
 
 def described(command: ExportSegment, facts: ExportFacts) -> Described:
@@ -486,6 +586,7 @@ def _parts(report: CutReport) -> tuple[Part, ...]:
     """Every part in the file's own count: frames, or milliseconds of sound alone."""
     found, at = [], 0
     for part in report.parts:
+        at = part.first_frame if report.frame_rate else at
         length = part.frames if report.frame_rate else part.end_ms - part.start_ms
         found.append(
             Part(
@@ -508,7 +609,11 @@ def result(command: ExportSegment, report: CutReport, published: Sequence[Publis
     *beside, main = published
     answer = clip_result(requested(command), report, main)
     return answer.model_copy(
-        update={"parts": report.parts, "sidecars": tuple(_delivered(each) for each in beside)}
+        update={
+            "parts": report.parts,
+            "sidecars": tuple(_delivered(each) for each in beside),
+            "notes": (*command.notes, *answer.notes),
+        }
     )
 
 

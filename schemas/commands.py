@@ -10,6 +10,7 @@ from schemas.base import Value
 from schemas.connectors import ConnectorRef, Destination
 from schemas.cuts import FuturePolicy, GapPolicy, Mode
 from schemas.guides import MAX_REFRESHED
+from schemas.metadata import NOTHING_CARRIED, Carried
 from schemas.profiles import Profile
 from schemas.thumbnails import (
     MAX_PICTURES,
@@ -23,7 +24,7 @@ from schemas.times import TimeRange
 Priority = Literal["urgent", "normal", "background"]
 MAX_METADATA_BYTES = 64 * 1024
 MAX_EXPORT_PARTS = 200
-Sidecar = Literal["json", "xmp", "otio", "edl", "fcpxml"]
+Sidecar = Literal["json", "xmp", "otio", "edl", "fcpxml", "webvtt"]
 
 
 class CommandBase(Value):
@@ -60,7 +61,10 @@ class SourceCommand(CommandBase):
 
 
 class ClipFromStream(SourceCommand):
-    """A clip of a live channel, addressed by its fileId."""
+    """A clip of a live channel, addressed by its fileId.
+
+    `carried` is what was known of the channel and of the clip when it was accepted.
+    """
 
     queue: ClassVar[str] = "clip"
 
@@ -74,6 +78,7 @@ class ClipFromStream(SourceCommand):
     gaps: GapPolicy = "fail"
     on_future: FuturePolicy = "wait"
     metadata: dict[str, str] = {}
+    carried: Carried = NOTHING_CARRIED
     destination: Destination
 
 
@@ -88,6 +93,19 @@ class LocalizeFile(SourceCommand):
     kind: Literal["localize"] = "localize"
     file_id: str = Field(min_length=1, max_length=1024)
     force: bool = False
+
+
+class ProbeFile(SourceCommand):
+    """What a file holds, from as few of its bytes as tell it.
+
+    `stored_key` is where the media store holds it, for one that the connector itself does not.
+    """
+
+    queue: ClassVar[str] = "probe"
+
+    kind: Literal["probe"] = "probe"
+    file_id: str = Field(min_length=1, max_length=1024)
+    stored_key: str | None = None
 
 
 class CreateRenditions(SourceCommand):
@@ -109,11 +127,33 @@ class CreateRenditions(SourceCommand):
 
 
 class ExportPart(Value):
-    """One range of one channel, through the connector that carries it."""
+    """One range of one channel, through the connector that carries it.
+
+    With a `file_id` it is a range of that file's own time, counted from its first frame. `span_us`
+    is the range to the microsecond, where milliseconds would miss frames. For `pause_us` before it
+    the file shows nothing new.
+    """
 
     connector: ConnectorRef
     channel_id: str = Field(min_length=1, max_length=512)
     range: TimeRange
+    file_id: str | None = Field(default=None, min_length=1, max_length=1024)
+    span_us: tuple[int, int] | None = None
+    pause_us: int = Field(default=0, ge=0)
+
+    @classmethod
+    def of(
+        cls, connector: ConnectorRef, channel_id: str, file_id: str | None, span_us: tuple[int, int]
+    ) -> ExportPart:
+        """A part to the microsecond."""
+        start_us, end_us = span_us
+        return cls(
+            connector=connector,
+            channel_id=channel_id,
+            range=TimeRange(start_ms=start_us // 1000, end_ms=-(-end_us // 1000)),
+            file_id=file_id,
+            span_us=span_us,
+        )
 
 
 class ExportSegment(SourceCommand):
@@ -121,7 +161,8 @@ class ExportSegment(SourceCommand):
 
     `destination.key` is a template whose variables the pipeline fills in. `audio` names the
     languages or tracks of sound that are wanted; all for None. With a `recipe`, the file is that
-    rendition of the ranges. `channel_id` is the channel the export was asked of.
+    rendition of the ranges. `channel_id` is the channel the export was asked of. `carried` is what
+    was known of the channels when it was accepted, its markers in wall clock.
     """
 
     queue: ClassVar[str] = "export"
@@ -134,11 +175,13 @@ class ExportSegment(SourceCommand):
     on_future: FuturePolicy = "wait"
     audio: tuple[str, ...] | None = Field(default=None, max_length=32)
     metadata: dict[str, str] = {}
+    carried: Carried = NOTHING_CARRIED
     sidecars: tuple[Sidecar, ...] = ()
     title: str = ""
     programme_id: str | None = None
     rendition_id: str | None = None
     recipe: Profile | None = None
+    notes: tuple[str, ...] = ()
     destination: Destination
 
     @property
@@ -194,6 +237,7 @@ COMMANDS: tuple[type[CommandBase], ...] = (
     CreateRenditions,
     ExportSegment,
     MakeThumbnails,
+    ProbeFile,
 )
 
 

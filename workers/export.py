@@ -9,11 +9,12 @@ from pipelines import delivery, export, rendition
 from pipelines.clip import ClipFacts
 from pipelines.export import ExportFacts
 from pipelines.rendition import RenditionFacts
+from pipelines.subtitles import Texts, files
 from schemas.commands import CreateRenditions, ExportSegment
 from schemas.connectors import Published
 from schemas.cuts import CutReport
 from schemas.plans import Plan
-from workers import cutting
+from workers import cutting, subtitles
 from workers import rendition as rendering
 from workers.clip import follow
 from workers.fetching import arrived
@@ -39,7 +40,20 @@ def read_playlists(command: ExportSegment, facts: ExportFacts, run: Run) -> Expo
         )
         for channel, before in zip(channels, known, strict=True)
     )
-    return facts.model_copy(update={"job_id": run.lease.job_id, "channels": read})
+    told = {"job_id": run.lease.job_id, "channels": read, "texts": _texts(command, facts, run)}
+    return facts.model_copy(update=told)
+
+
+def _texts(command: ExportSegment, facts: ExportFacts, run: Run) -> tuple[Texts, ...]:
+    """Read the playlists of the subtitles once more, where they are wanted."""
+    if "webvtt" not in command.sidecars:
+        return ()
+    channels = export.channels(command)
+    known = facts.texts or tuple(Texts() for _ in channels)
+    return tuple(
+        subtitles.follow(channel, before, run)
+        for channel, before in zip(channels, known, strict=True)
+    )
 
 
 def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
@@ -115,6 +129,11 @@ def see_report(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFa
     with (run.workspace / export.output_name(command, facts)).open("rb") as made:
         digest, size = hashlib.file_digest(made, "sha256"), made.tell()
     report = export.encoded(command, facts, facts.cut)
+    if facts.texts:
+        pieces = export.text_pieces(command, facts)
+        written, notes = files(pieces, subtitles.documents(pieces, run))
+        facts = facts.model_copy(update={"written": written})
+        report = report.model_copy(update={"notes": (*report.notes, *notes)})
     told = {"report": report, "sha256": digest.hexdigest(), "size": size}
     return facts.model_copy(update=told)
 
