@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 
 from schemas.base import Value
 from schemas.commands import LocalizeFile
@@ -17,6 +16,7 @@ from schemas.errors import CorruptMedia, SourceChanged, TooLarge
 from schemas.localized import MIN_RATE, FetchedFile, LocalizedFile, Resume, SourceFile, Validators
 from schemas.media import ByteRange, MediaInfo
 from schemas.plans import FetchFile, Plan, Publish, WriteText
+from schemas.probes import spelled
 
 MAX_PART_BYTES = 16 * 1024 * 1024
 MIN_PART_BYTES = 512 * 1024
@@ -266,12 +266,6 @@ def record_plan(record: LocalizedFile) -> Plan:
     )
 
 
-def _spelled_for_clients(media: MediaInfo) -> dict[str, object]:
-    told = media.model_dump(mode="json")
-    streams = [{to_camel(k): v for k, v in stream.items()} for stream in told["streams"]]
-    return {to_camel(k): v for k, v in told.items()} | {"streams": streams}
-
-
 def result(
     record: LocalizedFile, *, fetched: FetchedFile | None, published: Published | None
 ) -> dict[str, object]:
@@ -281,7 +275,7 @@ def result(
     )
     return {
         **told,
-        "media": _spelled_for_clients(record.media),
+        "media": spelled(record.media),
         "reused": fetched is None,
         "resumedBytes": fetched.resumed if fetched else 0,
         "connections": fetched.connections if fetched else 0,

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from schemas.base import WireValue
 
-Kind = Literal["localize", "clip", "export", "rendition", "sprite", "epg"]
+Kind = Literal["localize", "clip", "export", "rendition", "sprite", "epg", "probe"]
 State = Literal["queued", "waiting", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["probing", "fetching", "cutting", "encoding", "publishing", "verifying"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
-KINDS: tuple[Kind, ...] = ("localize", "clip", "export", "rendition", "sprite", "epg")
+KINDS: tuple[Kind, ...] = ("localize", "clip", "export", "rendition", "sprite", "epg", "probe")
 MAX_ATTEMPTS = 5
 
 

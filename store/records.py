@@ -12,12 +12,14 @@ from schemas.jobs import Job, JobError
 from schemas.ledger import Lease
 from schemas.times import rfc3339
 
-# The client's words, its name and sealed secrets change between two spellings of one command.
+# The client's words, its name and sealed secrets change between two spellings of one command, and
+# what is known of a source changes by itself.
 _INCIDENTAL: dict[str, Any] = {
     "requested_by": True,
     "requested_file_id": True,
     "request": True,
     "priority": True,
+    "carried": True,
     "connector": {"sealed_auth"},
     "destination": {"connector": {"sealed_auth"}},
 }
