@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pipelines.window import Selection
@@ -15,6 +15,7 @@ from schemas.media import (
     HeldSegment,
     HeldTrack,
     InitSection,
+    PtsClock,
     Segment,
     SegmentKey,
     implied_iv,
@@ -72,6 +73,7 @@ def located(
         clock=selection.clock,
         segments=tuple(_held(segment, prefix) for segment in within),
         anchors=tuple(_held(segment, prefix) for segment in selection.anchors),
+        pts_clocks=_used(selection.pts_clocks, within),
     )
     extras = frozenset(_name(segment, prefix) for segment in selection.extras)
     return Located(track=track, fetches=tuple(fetches.values()), extras=extras)
@@ -90,6 +92,12 @@ def held(plan: Located, sizes: Mapping[str, int]) -> HeldTrack:
     )
     anchors = (_arrived(s, sizes) for s in plan.track.anchors if _is_here(s, sizes))
     return plan.track.model_copy(update={"segments": tuple(segments), "anchors": tuple(anchors)})
+
+
+def _used(clocks: Iterable[PtsClock], segments: Iterable[Segment]) -> tuple[PtsClock, ...]:
+    """The clocks of the regions these segments are of."""
+    regions = {segment.discontinuity_sequence for segment in segments}
+    return tuple(clock for clock in clocks if clock.discontinuity_sequence in regions)
 
 
 def _role(rendition: AudioRendition | None) -> Literal["main", "audio"]:

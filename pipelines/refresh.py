@@ -11,6 +11,7 @@ from bisect import bisect
 from itertools import groupby
 from urllib.parse import urlsplit
 
+from pipelines import refresh_by_time
 from pipelines.window import SEAM_US, Clock
 from schemas.errors import TooLarge
 from schemas.media import MediaPlaylist, Region, Segment
@@ -28,6 +29,8 @@ def merged(
     its new segments follow the known ones as a region of their own. Raises TooLarge where an origin
     has listed more than `most`.
     """
+    if fresh.timed:
+        return refresh_by_time.merged(known, fresh, most=most)
     if known is None or not known.segments:
         return fresh
     if not fresh.segments:

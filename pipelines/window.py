@@ -8,7 +8,7 @@ from typing import Literal
 
 from schemas.base import Value
 from schemas.errors import OutsideWindow
-from schemas.media import MediaPlaylist, Region, Segment
+from schemas.media import MediaPlaylist, PtsClock, Region, Segment
 from schemas.times import TimeRange
 
 Clock = Literal["pdt", "estimated"]
@@ -61,7 +61,8 @@ class Selection(Value):
     `segments` overlap the range, in playlist order; declared gaps among them keep their time.
     `extras` lie just outside it: use them where they can be had. `anchors` are wanted for their
     PDT alone. `pending_from_ms` is where the unlisted future begins and `look_again_ms` when to ask
-    the origin again; both are None once nothing more will come.
+    the origin again; both are None once nothing more will come. `pts_clocks` is what the manifest
+    states of the PTS of its regions.
     """
 
     segments: tuple[Segment, ...]
@@ -69,6 +70,7 @@ class Selection(Value):
     anchors: tuple[Segment, ...] = ()
     holes: tuple[Hole, ...] = ()
     clock: Clock = "pdt"
+    pts_clocks: tuple[PtsClock, ...] = ()
     pending_from_ms: int | None = None
     look_again_ms: int | None = None
 
@@ -112,7 +114,7 @@ def select(
     ahead_us = start_us - (edge_us if listed else max(now_us, start_us - SILENCE_US))
     pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
     anchors = _anchors(playlist, chosen)
-    doubt_us = max(0, ROUNDING_US * _farthest(chosen, anchors) - FRAME_US)
+    doubt_us = max(playlist.slack_us, ROUNDING_US * _farthest(chosen, anchors) - FRAME_US)
     lead_us, tail_us = _margins(playlist, policy)
     return Selection(
         segments=tuple(p.segment for p in chosen),
@@ -120,6 +122,7 @@ def select(
         anchors=anchors,
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
+        pts_clocks=tuple(r.pts_clock for r in playlist.regions if r.pts_clock is not None),
         pending_from_ms=max(edge_us, start_us) // 1000 if pending else None,
         look_again_ms=_look_again(playlist, ahead_us, now_us) if pending else None,
     )

@@ -65,19 +65,38 @@ class Segment(Value):
         return self.start_us + self.duration_us
 
 
+class PtsClock(Value):
+    """What a manifest itself states of a region's PTS: the wall clock at which PTS 0 would lie.
+
+    The region is shown from `start_us` to `end_us`, whatever its segments hold beside that. Each
+    track has its own: sound may count its PTS from elsewhere than the pictures.
+    """
+
+    discontinuity_sequence: int
+    zero_us: Fraction
+    start_us: int
+    end_us: int | None = None
+
+
 class Region(Value):
     """A run of segments between discontinuities: one PTS timeline.
 
-    `clock` is `pdt` where a PDT inside the region anchors it, else `estimated`.
+    `clock` is `pdt` where a PDT inside the region anchors it, or the manifest states the wall clock
+    of its PTS (`pts_clock`); else `estimated`.
     """
 
     discontinuity_sequence: int
     clock: Literal["pdt", "estimated"]
     segments: tuple[Segment, ...]
+    pts_clock: PtsClock | None = None
 
 
 class MediaPlaylist(Value):
-    """A media playlist, placed on the wall clock."""
+    """A media playlist, placed on the wall clock.
+
+    `timed`: its segments are known again by their time, not by their numbers. `slack_us` is how
+    far they may really lie beside their place.
+    """
 
     uri: str
     regions: tuple[Region, ...]
@@ -86,6 +105,8 @@ class MediaPlaylist(Value):
     ended: bool
     media_sequence: int
     independent_segments: bool = False
+    timed: bool = False
+    slack_us: int = 0
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -181,7 +202,8 @@ class HeldTrack(Value):
     """What was fetched of one playlist: the variant (`main`) or one audio rendition.
 
     `anchors` are segments outside the range fetched only for their PDT and first PTS, where the
-    range's own segments carry no PDT. `clock` is the worst among its regions.
+    range's own segments carry no PDT. `clock` is the worst among its regions; `pts_clocks` are
+    those the manifest states.
     """
 
     role: Literal["main", "audio"]
@@ -191,6 +213,12 @@ class HeldTrack(Value):
     clock: Literal["pdt", "estimated"] = "pdt"
     segments: tuple[HeldSegment, ...]
     anchors: tuple[HeldSegment, ...] = ()
+    pts_clocks: tuple[PtsClock, ...] = ()
+
+    def pts_clock(self, discontinuity_sequence: int) -> PtsClock | None:
+        """What is stated of a region's PTS, if anything is."""
+        wanted = (c for c in self.pts_clocks if c.discontinuity_sequence == discontinuity_sequence)
+        return next(wanted, None)
 
 
 class StreamInfo(Value):
