@@ -123,11 +123,11 @@ class FolderUploads(ABC):
             unlink(folder, _chunk_name(intent))
         return self._told(intent, intent["size"], sha256)
 
-    def abandon(self, intent: Intent) -> None:
+    def abandon(self, intent: Intent, *, admitted: bool = False) -> None:
         """Remove the hidden file, and the name it may have got before its worker died."""
         *parents, name = key_parts(intent["key"])
         with writing(intent["key"]), if_there(), self._folder(tuple(parents)) as folder:
-            if _is_signed(folder, name, intent["job_id"]):
+            if not admitted and _is_signed(folder, name, intent["job_id"]):
                 unlink(folder, name)
             unlink(folder, intent["temp"])
             unlink(folder, _chunk_name(intent))

@@ -1,4 +1,4 @@
-"""boto3's client for the `s3` connector, its connections under our judge; slow to import."""
+"""boto3's clients for the `s3` connector, their connections under our judge; slow to import."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from connectors.egress import Judge, Limits, held_to, judged_pools, ours_within
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sts.client import STSClient
 
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 3}
 _BASES: dict[str, tuple[type[Any], type[Any]]] = {
     "http": (AWSHTTPConnectionPool, AWSHTTPConnection),
     "https": (AWSHTTPSConnectionPool, AWSHTTPSConnection),
@@ -68,11 +70,31 @@ def new_client(
             signature_version="s3v4" if signed else UNSIGNED,
             s3=custom,
             proxies={},
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries=_RETRIES,
             # Many endpoints do not know Amazon's newer checksums; we compare ETags and hashes.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
+    )
+    client._endpoint.http_session = _JudgedSession(judge, limits)  # type: ignore[attr-defined]
+    return client
+
+
+def new_sts_client(
+    judge: Judge,
+    limits: Limits,
+    *,
+    endpoint: str | None,
+    region: str | None,
+    keys: Mapping[str, Any],
+) -> STSClient:
+    """A client of the service that makes temporary keys."""
+    client: STSClient = boto3.session.Session().client(
+        "sts",
+        endpoint_url=endpoint,
+        region_name=region or "us-east-1",
+        **keys,
+        config=botocore.config.Config(proxies={}, retries=_RETRIES),
     )
     client._endpoint.http_session = _JudgedSession(judge, limits)  # type: ignore[attr-defined]
     return client

@@ -397,8 +397,11 @@ class TempCredentials(Protocol):
         Like `Writes.finish`, it never replaces what somebody else put there.
         """
 
-    def abandon(self, intent: Intent) -> None:
-        """Remove everything of an upload that was not admitted; done twice, no harm."""
+    def abandon(self, intent: Intent, *, admitted: bool = False) -> None:
+        """Remove everything of an upload that was not admitted; done twice, no harm.
+
+        Of an `admitted` one, only what its client may have written beside it since.
+        """
 
 
 class Receiver(Protocol):

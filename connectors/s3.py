@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from connectors._s3_errors import ABSENT, TAKEN, code_of, ignoring, reading, writing
+from connectors._s3_uploads import JOB_FIELD, MAX_PARTS, PART_BYTES, BucketUploads
 from connectors.base import (
     CHUNK_BYTES,
     TEMP_PREFIX,
@@ -38,42 +40,33 @@ from connectors.base import (
     key_parts,
     paged,
 )
-from connectors.egress import Budget, Judge, Limits, RawBody, ours_within, spending
+from connectors.egress import Budget, Judge, Limits, RawBody, spending
 from schemas.connectors import Capability, Published
 from schemas.errors import (
     AccessDenied,
-    CuttingRoomError,
     DestinationRejected,
     DestinationUnavailable,
     FieldInvalid,
-    RateLimited,
     SourceChanged,
     SourceNotFound,
-    SourceUnavailable,
 )
 from schemas.localized import Validators
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_sts.client import STSClient
 
 TYPE = "s3"
 IDENTITY = ("endpoint", "bucket", "prefix")
-PART_BYTES = 8 * 1024 * 1024
-MAX_PARTS = 9_000
 MAX_LISTED = 10_000
 MAX_URL_TTL_S = 7 * 24 * 3600
 # A whole object may take a day, as long as it keeps coming.
 LONG = Limits(idle_timeout_s=30, total_timeout_s=24 * 3600)
-JOB_FIELD = "cuttingroom-job"
 HASH_FIELD = "cuttingroom-sha256"
 # While it joins parts a server may be silent for long, or send a blank now and then.
 LIMITS = Limits(idle_timeout_s=90, header_timeout_s=120, total_timeout_s=3600, min_rate=0)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]", re.ASCII)
-_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound", "InvalidRange", "416"})
-_TAKEN = frozenset({"412", "PreconditionFailed"})
 _NO_CONDITIONS = frozenset({"501", "NotImplemented"})
-_RACED = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
-_BUSY = frozenset({"429", "SlowDown", "Throttling", "TooManyRequests", "RequestLimitExceeded"})
 
 
 class Config(PacedConfig):
@@ -85,6 +78,19 @@ class Config(PacedConfig):
     endpoint: str | None = Field(default=None, max_length=512, description="Amazon where absent")
     sse: Literal["AES256", "aws:kms"] | None = None
     kms_key_id: str | None = Field(default=None, max_length=512)
+    sts: Literal["assume-role", "federation-token"] | None = Field(
+        default=None, description="how uploads get temporary keys, where they may"
+    )
+    role_arn: str | None = Field(default=None, min_length=20, max_length=2048)
+    sts_endpoint: str | None = Field(
+        default=None, max_length=512, description="the bucket's own endpoint where absent"
+    )
+
+    @model_validator(mode="after")
+    def _names_a_role(self) -> Config:
+        if (self.sts == "assume-role") != (self.role_arn is not None):
+            raise ValueError("roleArn goes with sts assume-role")
+        return self
 
     @field_validator("bucket")
     @classmethod
@@ -102,7 +108,7 @@ class Config(PacedConfig):
         except FieldInvalid as error:
             raise ValueError(error.message) from None
 
-    @field_validator("endpoint")
+    @field_validator("endpoint", "sts_endpoint")
     @classmethod
     def _an_origin(cls, url: str | None) -> str | None:
         parts = urlsplit(url or "https://s3")
@@ -126,7 +132,7 @@ def connect(config: Config, auth: Auth, env: ConnectorEnv) -> Bucket:
     return Bucket(config, auth, env.egress.judge, env.clock)
 
 
-class Bucket:
+class Bucket(BucketUploads):
     """Objects below a prefix of a bucket.
 
     `own_chain` lets boto3 look for the machine's own credentials, `exclusive` says that nobody
@@ -147,28 +153,29 @@ class Bucket:
         self._own_chain = own_chain
         self._exclusive = exclusive or bool(config.prefix)
         self._made: S3Client | None = None
+        self._made_sts: STSClient | None = None
 
     def check(self, capability: Capability | None = None) -> None:
-        """The bucket may be listed; for `writes`, a small object may be written and removed."""
-        if capability == "writes":
-            with _writing(self._place()):
+        """The bucket may be listed; to write to it, a small object may be written and removed."""
+        if capability in {"writes", "temp_credentials"}:
+            with writing(self._place()):
                 self._probed()
             return
-        with _reading(self._place()):
+        with reading(self._place()):
             self._client.list_objects_v2(
                 Bucket=self._config.bucket, Prefix=self._below(""), MaxKeys=1
             )
 
     def query(self, query: Query) -> Page:
         """A folder's entries as the bucket pages them; searched and sorted ones all at once."""
-        with _reading(self._place()):
+        with reading(self._place()):
             if query.sort == "name" and not query.text and not query.filters:
                 return self._listed_page(query)
             return paged(self._listed_all(query), query)
 
     def stat(self, file_id: str) -> Entry:
         """Size, type and time of an object."""
-        with _reading(file_id):
+        with reading(file_id):
             head = self._client.head_object(Bucket=self._config.bucket, Key=self._key(file_id))
         return Entry(
             file_id=file_id,
@@ -182,14 +189,7 @@ class Bucket:
     def read_range(self, file_id: str, offset: int, length: int) -> bytes:
         """These bytes of an object."""
         try:
-            with _reading(file_id), spending(Budget(LIMITS, max_bytes=length)):
-                answer = self._client.get_object(
-                    Bucket=self._config.bucket,
-                    Key=self._key(file_id),
-                    Range=f"bytes={offset}-{offset + length - 1}",
-                )
-                with closing(answer["Body"]) as body:
-                    return body.read(length)
+            return self._read_object(self._key(file_id), offset, length)
         except SourceNotFound:
             if self.stat(file_id).size is not None:
                 return b""
@@ -205,7 +205,7 @@ class Bucket:
     def url(self, file_id: str, ttl_s: int) -> TimedUrl | None:
         """A presigned URL; it is a credential until it expires."""
         lasting_s = min(max(ttl_s, 1), MAX_URL_TTL_S)
-        with _reading(file_id):
+        with reading(file_id):
             signed = self._client.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": self._config.bucket, "Key": self._key(file_id)},
@@ -215,7 +215,7 @@ class Bucket:
 
     def begin(self, artifact: Artifact) -> Intent:
         """Choose the key and open an upload; a file of one part needs none."""
-        with _writing(artifact.key):
+        with writing(artifact.key):
             unique = not self._keeps_conditions()
             name = _unique(artifact.key, artifact.job_id) if unique else artifact.key
             intent = {
@@ -240,7 +240,7 @@ class Bucket:
     ) -> Intent:
         """Upload the parts; a file of one part is only measured, and travels in `finish`."""
         with (
-            _writing(intent["key"]),
+            writing(intent["key"]),
             spending(Budget(LIMITS, control=control)),
             Path(artifact.path).open("rb") as source,
         ):
@@ -253,7 +253,7 @@ class Bucket:
     def finish(self, intent: Intent, check_fence: CheckFence) -> Published:
         """Complete the upload where the key is free, and read back what lies there."""
         check_fence()
-        with _writing(intent["key"]):
+        with writing(intent["key"]):
             try:
                 self._complete(intent)
             except ClientError as error:
@@ -264,7 +264,7 @@ class Bucket:
         """Abort the upload, if there is one still."""
         if intent["upload_id"] is None:
             return
-        with _writing(intent["key"]), _ignoring({"NoSuchUpload", "404"}):
+        with writing(intent["key"]), ignoring({"NoSuchUpload", "404"}):
             self._client.abort_multipart_upload(
                 Bucket=self._config.bucket,
                 Key=self._key(intent["key"]),
@@ -274,7 +274,7 @@ class Bucket:
     def find(self, intent: Intent) -> Published | None:
         """The object under the intent's key, if it carries the intent's job."""
         try:
-            with _reading(intent["key"]):
+            with reading(intent["key"]):
                 head = self._head(intent["key"])
                 return self._published(intent, head) if self._ours(intent, head) else None
         except (SourceNotFound, AccessDenied):
@@ -282,7 +282,7 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """Remove an object."""
-        with _writing(key), _ignoring(_ABSENT):
+        with writing(key), ignoring(ABSENT):
             self._client.delete_object(Bucket=self._config.bucket, Key=self._key(key))
 
     def janitor(self, live: Iterable[Intent], older_than_ms: int) -> int:
@@ -290,7 +290,7 @@ class Bucket:
         if not self._exclusive:
             return 0
         named = {intent.get("upload_id") for intent in live}
-        with _writing(self._place()):
+        with writing(self._place()):
             stale = [
                 (found["Key"], found["UploadId"])
                 for found in self._uploads()
@@ -298,7 +298,7 @@ class Bucket:
                 and found["Initiated"].timestamp() * 1000 < older_than_ms
             ]
             for key, upload_id in stale:
-                with _ignoring({"NoSuchUpload", "404"}):
+                with ignoring({"NoSuchUpload", "404"}):
                     self._client.abort_multipart_upload(
                         Bucket=self._config.bucket, Key=key, UploadId=upload_id
                     )
@@ -316,9 +316,38 @@ class Bucket:
                 endpoint=self._config.endpoint,
                 region=self._config.region,
                 keys=_keys(self._auth),
-                signed=self._own_chain or self._auth.access_key_id is not None,
+                signed=self._signs,
             )
         return self._made
+
+    @property
+    def _sts(self) -> STSClient:
+        if self._made_sts is None:
+            from connectors._s3_client import new_sts_client
+
+            self._made_sts = new_sts_client(
+                self._judge,
+                LIMITS,
+                endpoint=self._config.sts_endpoint or self._config.endpoint,
+                region=self._config.region,
+                keys=_keys(self._auth),
+            )
+        return self._made_sts
+
+    @property
+    def _signs(self) -> bool:
+        return self._own_chain or self._auth.access_key_id is not None
+
+    def _read_object(self, key: str, offset: int, length: int, **conditions: Any) -> bytes:
+        with reading(key.rpartition("/")[2]), spending(Budget(LIMITS, max_bytes=length)):
+            answer = self._client.get_object(
+                Bucket=self._config.bucket,
+                Key=key,
+                Range=f"bytes={offset}-{offset + length - 1}",
+                **conditions,
+            )
+            with closing(answer["Body"]) as body:
+                return body.read(length)
 
     def _below(self, path: str) -> str:
         parts = [part for part in (self._config.prefix, path) if part]
@@ -377,14 +406,8 @@ class Bucket:
                 )
 
     def _described(self, intent: Intent) -> Any:
-        sse = {"ServerSideEncryption": self._config.sse, "SSEKMSKeyId": self._config.kms_key_id}
-        return {
-            "Bucket": self._config.bucket,
-            "Key": self._key(intent["key"]),
-            "ContentType": intent["content_type"],
-            "Metadata": {JOB_FIELD: intent["job_id"], HASH_FIELD: intent["sha256"]},
-            **{name: value for name, value in sse.items() if value},
-        }
+        label = {JOB_FIELD: intent["job_id"], HASH_FIELD: intent["sha256"]}
+        return {**self._labelled(intent), "Metadata": label}
 
     def _uploaded(
         self,
@@ -426,12 +449,12 @@ class Bucket:
 
     def _settle(self, intent: Intent, error: ClientError) -> None:
         """Return where the job's output is there already; raise what the refusal meant else."""
-        code = _code(error)
-        if code not in _TAKEN | {"NoSuchUpload"}:
+        code = code_of(error)
+        if code not in TAKEN | {"NoSuchUpload"}:
             raise error
         if self.find(intent):
             return
-        if code in _TAKEN:
+        if code in TAKEN:
             raise DestinationRejected(
                 f"{intent['key']} exists already and is not this job's",
                 code="destination_conflict",
@@ -499,7 +522,7 @@ class Bucket:
             PaginationConfig={"MaxItems": MAX_LISTED},
         )
         # Some servers answer that there is no such upload where there is none at all.
-        with _ignoring({"NoSuchUpload"}):
+        with ignoring({"NoSuchUpload"}):
             for page in pages:
                 yield from page.get("Uploads", ())
 
@@ -519,9 +542,9 @@ class Bucket:
             for _ in range(2):
                 self._client.put_object(**place, Body=b"probe", IfNoneMatch="*")
         except ClientError as error:
-            if _code(error) in _TAKEN:
+            if code_of(error) in TAKEN:
                 return True
-            if _code(error) not in _NO_CONDITIONS:
+            if code_of(error) not in _NO_CONDITIONS:
                 raise
         finally:
             with suppress(ClientError, BotoCoreError):
@@ -543,11 +566,11 @@ class BucketReader:
         asked: Any = dict(self._place)
         if length is not None:
             asked["Range"] = f"bytes={offset}-{offset + length - 1}"
-        with _reading(self._name), spending(Budget(LONG, control=self._control)):
+        with reading(self._name), spending(Budget(LONG, control=self._control)):
             try:
                 answer = self._client.get_object(**asked)
             except ClientError as error:
-                if _code(error) in _TAKEN:
+                if code_of(error) in TAKEN:
                     raise SourceChanged(f"{self._name} is not the object it was") from None
                 raise
         with closing(answer["Body"]) as body:
@@ -601,64 +624,3 @@ def _joined(parts: list[tuple[str, bytes]]) -> str:
 def _unique(key: str, job_id: str) -> str:
     path = PurePosixPath(key)
     return str(path.with_name(f"{path.stem}.{job_id}{path.suffix}"))
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-@contextmanager
-def _ignoring(codes: Iterable[str]) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        if _code(error) not in codes:
-            raise
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise ours_within(error) or _read_error(error, name) from None
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise ours_within(error) or _write_error(error, name) from None
-    except SourceUnavailable as error:
-        raise DestinationUnavailable(f"{name}: {error.message}") from None
-    except OSError as error:
-        raise DestinationUnavailable(f"{name}: the file to publish: {error.strerror}") from None
-
-
-def _read_error(error: ClientError | BotoCoreError, name: str) -> CuttingRoomError:
-    """Our error for a failed read; the library's words may hold keys and are dropped."""
-    if not isinstance(error, ClientError):
-        return SourceUnavailable(f"{name}: the bucket could not be reached")
-    code, status = _code(error), _status(error)
-    if code in _ABSENT:
-        return SourceNotFound(f"{name} is not there")
-    if code in _BUSY or status == 503:
-        return RateLimited(f"{name}: the bucket asks for fewer requests")
-    if status in {400, 401, 403}:
-        return AccessDenied(f"{name}: the bucket answered {code[:60]}")
-    return SourceUnavailable(f"{name}: the bucket answered {status}")
-
-
-def _write_error(error: ClientError | BotoCoreError, name: str) -> CuttingRoomError:
-    """Our error for a failed write."""
-    if not isinstance(error, ClientError):
-        return DestinationUnavailable(f"{name}: the bucket could not be reached")
-    code, status = _code(error), _status(error)
-    if code in _BUSY or code in _RACED or code == "NoSuchUpload" or status >= 500:
-        return DestinationUnavailable(f"{name}: the bucket answered {code[:60]}")
-    return DestinationRejected(f"{name}: the bucket answered {code[:60]}")
