@@ -110,7 +110,7 @@ def _camel(name: str) -> str:
 def edl(described: Described) -> str:
     """A CMX 3600 list: an event a part, source labels its own, record labels the file's."""
     rate = described.counted
-    lines = [f"TITLE: {_plain(described.title)[:70]}"]
+    lines = [f"TITLE: {plain(described.title)[:70]}"]
     lines.append(f"FCM: {'DROP FRAME' if rate.drop else 'NON-DROP FRAME'}")
     lines.append("")
     record = timecode.count_of(RECORD_HOUR, 0, 0, 0, rate)
@@ -125,10 +125,10 @@ def _event(described: Described, number: int, part: Part, record: int, rate: Rat
     labels = (source, source + part.frames, at, at + part.frames)
     times = " ".join(timecode.label(frames, rate) for frames in labels)
     lines = [
-        f"{number + 1:03}  {_reel(part.channel):<8} {_edl_tracks(described):<5} C        {times}"
+        f"{number + 1:03}  {reel(part.channel):<8} {_edl_tracks(described):<5} C        {times}"
     ]
-    lines.append(f"* FROM CLIP NAME: {_plain(described.file_name)}")
-    lines.append(f"* CHANNEL: {_plain(part.channel)}")
+    lines.append(f"* FROM CLIP NAME: {plain(described.file_name)}")
+    lines.append(f"* CHANNEL: {plain(part.channel)}")
     return lines
 
 
@@ -137,12 +137,12 @@ def _edl_tracks(described: Described) -> str:
     return {(True, True): "B", (True, False): "V"}.get((pictures, sound), "A")
 
 
-def _reel(channel: str) -> str:
+def reel(channel: str) -> str:
     """Eight characters that any list reader takes."""
-    return _REEL.sub("", _plain(channel).upper())[:8] or "AX"
+    return _REEL.sub("", plain(channel).upper())[:8] or "AX"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """ASCII of one line, as the format knows nothing else."""
     spelled = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return " ".join(spelled.split()) or "untitled"
@@ -254,8 +254,8 @@ def fcpxml(described: Described) -> str:
         project,
         "sequence",
         format="r1",
-        duration=_seconds(described.frames * frame),
-        tcStart=_seconds(begin * frame),
+        duration=seconds_text(described.frames * frame),
+        tcStart=seconds_text(begin * frame),
         tcFormat="DF" if rate.drop else "NDF",
     )
     spine = etree.SubElement(sequence, "spine")
@@ -274,7 +274,7 @@ def fcpxml(described: Described) -> str:
 def _fcp_resources(
     resources: etree._Element, described: Described, frame: Fraction, begin: int
 ) -> None:
-    shown = etree.SubElement(resources, "format", id="r1", frameDuration=_seconds(frame))
+    shown = etree.SubElement(resources, "format", id="r1", frameDuration=seconds_text(frame))
     if described.width and described.height:
         shown.set("width", str(described.width))
         shown.set("height", str(described.height))
@@ -284,8 +284,8 @@ def _fcp_resources(
         "asset",
         id="r2",
         name=xml_text(described.file_name),
-        start=_seconds(begin * frame),
-        duration=_seconds(described.frames * frame),
+        start=seconds_text(begin * frame),
+        duration=seconds_text(described.frames * frame),
     )
     if pictures:
         asset.attrib.update({"hasVideo": "1", "videoSources": "1", "format": "r1"})
@@ -311,25 +311,25 @@ def _fcp_clip(
         "asset-clip",
         ref="r2",
         name=xml_text(f"{part.channel} {number + 1}"),
-        offset=_seconds((begin + part.first_frame) * frame),
-        start=_seconds((begin + part.first_frame) * frame),
-        duration=_seconds(part.frames * frame),
+        offset=seconds_text((begin + part.first_frame) * frame),
+        start=seconds_text((begin + part.first_frame) * frame),
+        duration=seconds_text(part.frames * frame),
         tcFormat="DF" if described.counted.drop else "NDF",
     )
     etree.SubElement(
         clip,
         "marker",
-        start=_seconds((begin + part.first_frame) * frame),
-        duration=_seconds(frame),
+        start=seconds_text((begin + part.first_frame) * frame),
+        duration=seconds_text(frame),
         value=xml_text(part.channel),
         note=f"{part.start_ms} to {part.end_ms}",
     )
 
 
-def _seconds(time: Fraction) -> str:
+def seconds_text(time: Fraction) -> str:
     """A time as the format writes it: a rational of whole frames.
 
-    >>> _seconds(Fraction(1001, 30000)), _seconds(Fraction(5))
+    >>> seconds_text(Fraction(1001, 30000)), seconds_text(Fraction(5))
     ('1001/30000s', '5s')
     """
     if time.denominator == 1:

@@ -31,11 +31,15 @@ Piece = CopiedSound | Silence
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One range with its plan, and the index the plan was made from."""
+    """One range with its plan, and the index the plan was made from.
+
+    A pause shows frames that were made, and is none of the parts.
+    """
 
     plan: CutPlan
     index: MediaIndex
     channel_id: str = ""
+    pause: bool = False
 
 
 def joined(parts: Sequence[Planned], output: str, tags: dict[str, str]) -> CutPlan:
@@ -49,7 +53,8 @@ def joined(parts: Sequence[Planned], output: str, tags: dict[str, str]) -> CutPl
     begins = list(accumulate(ends, initial=0))
     firsts = list(accumulate((len(plan.runs) for plan in plans), initial=0))
     frames = list(accumulate((plan.frames for plan in plans), initial=0))
-    first, last = plans[0], plans[-1]
+    shown = [part.plan for part in parts if not part.pause]
+    first, last = shown[0], shown[-1]
     length_ms = sum(plan.wanted.length_ms for plan in plans)
     start_ms = first.wanted.start_ms
     return first.model_copy(
@@ -88,6 +93,7 @@ def joined(parts: Sequence[Planned], output: str, tags: dict[str, str]) -> CutPl
                     frames=part.plan.frames,
                 )
                 for part, at in zip(parts, frames, strict=False)
+                if not part.pause
             ),
         }
     )

@@ -36,6 +36,13 @@ from schemas.media import HeldTrack
 JOIN_SLACK_US = 500_000
 
 
+def wanted_us(request: CutRequest) -> tuple[Fraction, Fraction]:
+    """The wanted wall clock in microseconds."""
+    wanted = request.wanted
+    start_us, end_us = request.span_us or (wanted.start_ms * 1000, wanted.end_ms * 1000)
+    return Fraction(start_us), Fraction(end_us)
+
+
 # --- placing runs in the output
 
 
@@ -60,7 +67,7 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
         if found and not source.clock.stated and request.tracks[main].clock == "estimated":
             source = _chained(found[-1], source)
         found.append(source)
-    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    start, end = wanted_us(request)
     cuts = []
     for source, following in zip(found, [*found[1:], None], strict=True):
         limit = end
@@ -74,7 +81,7 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
 
 def _covered(request: CutRequest, index: MediaIndex) -> bool:
     """Whether some run has frames both before and after the range: it lies between two frames."""
-    start = Fraction(request.wanted.start_ms * 1000)
+    start, _ = wanted_us(request)
     sources = (
         pictures_of(number, run, index)
         for number, run in enumerate(index.runs)
@@ -103,7 +110,7 @@ def _chained(before: Pictures, source: Pictures) -> Pictures:
 
 def _holes(request: CutRequest, cuts: Sequence[Kept]) -> list[Hole]:
     """Where wanted time has no frame that should be there."""
-    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    start, end = wanted_us(request)
     if not cuts:
         return [Hole(start, end, "absent", -1)]
     found = []
@@ -430,7 +437,7 @@ def _last_pts(piece: CopiedSound, sound: IndexedSound) -> int:
 
 
 def _audible(request: CutRequest, index: MediaIndex, main: int) -> list[_Audible]:
-    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    start, end = wanted_us(request)
     found: list[_Audible] = []
     for number, run in enumerate(index.runs):
         if run.track != main or not run.sounds or not run.sounds[0].spans:
@@ -450,7 +457,7 @@ def _audible(request: CutRequest, index: MediaIndex, main: int) -> list[_Audible
 
 
 def _silent_holes(request: CutRequest, audible: Sequence[_Audible]) -> list[Hole]:
-    start, end = (Fraction(t * 1000) for t in (request.wanted.start_ms, request.wanted.end_ms))
+    start, end = wanted_us(request)
     if not audible:
         return [Hole(start, end, "absent", -1)]
     slack = Fraction(50_000)

@@ -20,9 +20,13 @@ Clock = Literal["pdt", "estimated"]
 
 
 class CutRequest(Value):
-    """What to cut from what is held in the workspace, into one MP4 named `output`."""
+    """What to cut from what is held in the workspace, into one MP4 named `output`.
+
+    `span_us` is what is wanted to the microsecond, where milliseconds would miss frames.
+    """
 
     wanted: TimeRange
+    span_us: tuple[int, int] | None = None
     mode: Mode = "exact"
     gaps: GapPolicy = "fail"
     tracks: tuple[HeldTrack, ...]
