@@ -10,6 +10,17 @@ from connectors.addresses import AddressPolicy
 from schemas.errors import InvalidCommand
 
 
+def stream_type(url: str) -> str:
+    """The connector type for a typed address of a stream: a manifest's tells by its name.
+
+    >>> stream_type("https://host/live/manifest.mpd?token=1")
+    'dash'
+    """
+    parts = urlsplit(url)
+    named = ".mpd" in parts.path.lower() or "format=mpd" in f"{parts.path}?{parts.query}".lower()
+    return "dash" if named else "hls"
+
+
 def own_addresses(url: str) -> tuple[str, ...]:
     """The addresses of a typed URL's host that only an operator may allow."""
     host = urlsplit(url).hostname

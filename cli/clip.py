@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli import moment
-from cli.addresses import own_addresses
+from cli.addresses import own_addresses, stream_type
 from cli.inprocess import carried_out, failure
 from cli.show import show_result
 from connectors.local import Folder
@@ -27,8 +27,9 @@ from schemas.media import MediaPlaylist
 from schemas.settings import Settings
 from schemas.times import TimeRange
 from workers import handlers
-from workers.clip import WORK, read_playlist
+from workers.clip import WORK
 from workers.local_ledger import LocalLedger
+from workers.playlists import Playlists
 from workers.runtime import Runtime, epoch_ms
 from workers.world import World
 
@@ -103,7 +104,8 @@ def reaching(settings: Settings, url: str, work: str) -> Settings:
 
 
 def _command(asked: Asked, world: World) -> ClipFromStream:
-    ref = ConnectorRef(id="cli", tenant_id=TENANT, type="hls", config={"url": asked.url})
+    kind, config = stream_type(asked.url), {"url": asked.url}
+    ref = ConnectorRef(id="cli", tenant_id=TENANT, type=kind, config=config)
     wanted = _range(asked, ref, world)
     request = {"url": asked.url, "start": asked.start, "end": asked.end}
     name = asked.output.name
@@ -136,10 +138,11 @@ def _range(asked: Asked, ref: ConnectorRef, world: World) -> TimeRange:
 def window_start_ms(ref: ConnectorRef, world: World) -> int:
     """Where the held window of a typed address begins."""
     live = world.live(ref)
-    top = read_playlist(live, live.playlist_url(CHANNEL), epoch_ms(), lambda: None)
+    playlists = Playlists(live, epoch_ms(), lambda: None)
+    top = playlists.read(live.playlist_url(CHANNEL))
     if not isinstance(top, MediaPlaylist):
         source = pipeline.sources(top)[0]
-        top = pipeline.checked_media(read_playlist(live, source.uri, epoch_ms(), lambda: None))
+        top = pipeline.checked_media(playlists.read(source.uri, source.variables))
     if top.held is None:
         raise InvalidCommand("the playlist lists no media yet, so it has no window to count from")
     return top.held.start_ms

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cli import moment
+from cli.addresses import stream_type
 from cli.clip import CHANNEL, TENANT, reaching, window_start_ms
 from cli.inprocess import carried_out, failure
 from cli.render import recipes_of
@@ -128,7 +129,8 @@ def _check_output(asked: Asked) -> None:
 
 
 def _command(asked: Asked, world: World) -> ExportSegment:
-    ref = ConnectorRef(id="cli", tenant_id=TENANT, type="hls", config={"url": asked.url})
+    kind, config = stream_type(asked.url), {"url": asked.url}
+    ref = ConnectorRef(id="cli", tenant_id=TENANT, type=kind, config=config)
     wanted = _ranges(asked.ranges, ref, world)
     return ExportSegment(
         tenant_id=TENANT,

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from rich.console import Console
 
 from cli import moment
+from cli.addresses import stream_type
 from cli.clip import CHANNEL, TENANT, reaching, window_start_ms
 from cli.inprocess import carried_out, failure
 from connectors.local import Folder
@@ -133,7 +134,8 @@ def _reaching(settings: Settings, asked: Asked, work: str) -> Settings:
 
 def _command(asked: Asked, world: World) -> MakeThumbnails:
     ref, file_id = _source(asked)
-    wanted = _range(asked, ref, world) if ref.type == "hls" else None
+    streamed = ref.type in {"dash", "hls"}
+    wanted = _range(asked, ref, world) if streamed else None
     return MakeThumbnails(
         tenant_id=TENANT,
         requested_by="cli",
@@ -162,9 +164,11 @@ def _source(asked: Asked) -> tuple[ConnectorRef, str]:
         config = {"folder": str(path.parent)}
         return ConnectorRef(id="cli", tenant_id=TENANT, type="local", config=config), path.name
     parts = urlsplit(asked.source)
-    if parts.path.lower().endswith((".m3u8", ".m3u")) or asked.start or asked.end:
+    kind = stream_type(asked.source)
+    streamed = kind == "dash" or parts.path.lower().endswith((".m3u8", ".m3u"))
+    if streamed or asked.start or asked.end:
         config = {"url": asked.source}
-        return ConnectorRef(id="cli", tenant_id=TENANT, type="hls", config=config), CHANNEL
+        return ConnectorRef(id="cli", tenant_id=TENANT, type=kind, config=config), CHANNEL
     folder, _, name = parts.path.rpartition("/")
     if parts.query:
         raise InvalidCommand("a file's address with a query is not read here; fetch it first")

@@ -316,6 +316,26 @@ def playlist_of(live: Live, channel_id: str, wanted: TimeRange | None) -> str:
     return live.playlist_url(channel_id)
 
 
+Presentation = Literal["hls", "dash"]
+"""The formats of playlists that are read: a DASH manifest is one, too."""
+
+
+@runtime_checkable
+class Presents(Protocol):
+    """Beside `live`: the connector's playlists are, or may be, something else than HLS.
+
+    A connector without it speaks HLS.
+    """
+
+    def presentation(self, url: str) -> Presentation:
+        """The format of what lies behind an address of `playlist_url` or `playlist_within`."""
+
+
+def presentation_of(live: Live, url: str) -> Presentation:
+    """The format of what lies behind an address a connector gave for a playlist."""
+    return live.presentation(url) if isinstance(live, Presents) else "hls"
+
+
 @runtime_checkable
 class Epg(Protocol):
     """Capability `epg`: a programme guide, brought here as the documents its system publishes.

@@ -101,6 +101,7 @@ class Body(Value):
     status: int = 200
     etag: str | None = None
     last_modified: str | None = None
+    date: str | None = None
     content_type: str | None = None
     total_size: int | None = None
 
@@ -112,6 +113,7 @@ class Downloaded(Value):
     url: str
     etag: str | None = None
     last_modified: str | None = None
+    date: str | None = None
     content_type: str | None = None
     total_size: int | None = None
 
@@ -841,6 +843,7 @@ def _downloaded(reply: requests.Response, url: str, size: int) -> Downloaded:
         url=url,
         etag=reply.headers.get("ETag"),
         last_modified=reply.headers.get("Last-Modified"),
+        date=reply.headers.get("Date"),
         content_type=reply.headers.get("Content-Type"),
         total_size=_total_size(reply),
     )

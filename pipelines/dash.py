@@ -157,6 +157,14 @@ def parse(raw: bytes, uri: str) -> Mpd:
     return _Reader(uri.partition("#")[0]).read(_root(raw))
 
 
+def resolved(base: str, reference: str, line: Line | None = None) -> str:
+    """A reference of a manifest as an absolute address of http or https."""
+    try:
+        return absolute(line or Line(0, "MPD", ""), base, reference)
+    except CorruptMedia as error:
+        raise CorruptMedia(error.message.replace("playlist line", "manifest line")) from None
+
+
 def moment_us(text: str) -> int:
     """Epoch microseconds of an xs:dateTime; ValueError where it is none. No zone means UTC.
 
@@ -337,7 +345,7 @@ class _Reader:
             depth_us=node.duration("timeShiftBufferDepth") if dynamic else None,
             update_us=node.duration("minimumUpdatePeriod"),
             longest_us=node.duration("maxSegmentDuration"),
-            location=self._resolved(node, self._uri, location) if location else None,
+            location=resolved(self._uri, location, node.line) if location else None,
             timings=tuple(
                 (c.text("schemeIdUri") or "", (c.text("value") or "")[:MAX_URI_CHARS])
                 for c in node.children("UTCTiming")
@@ -440,12 +448,6 @@ class _Reader:
 
     # -- addresses
 
-    def _resolved(self, node: _Node, base: str, reference: str) -> str:
-        try:
-            return absolute(node.line, base, reference)
-        except CorruptMedia as error:
-            raise CorruptMedia(error.message.replace("playlist line", "manifest line")) from None
-
     def _base(self, node: _Node, base: str, early_us: int | None) -> tuple[str, int | None]:
         """The base below an element, its first BaseURL; and how much earlier things are there."""
         found = node.child("BaseURL")
@@ -453,7 +455,7 @@ class _Reader:
             return base, early_us
         early = _early(found, found.text("availabilityTimeOffset"), found.attributes())
         total = None if early is None or early_us is None else early_us + early
-        return (self._resolved(found, base, found.body) if found.body else base), total
+        return (resolved(base, found.body, found.line) if found.body else base), total
 
     def _addressing(
         self, levels: tuple[_Node, ...], base: str, early_us: int | None
@@ -549,7 +551,7 @@ class _Reader:
     def _resource(self, node: _Node, base: str, name: str, span: str) -> Resource:
         uri = node.text(name)
         return Resource(
-            self._resolved(node, base, uri) if uri else base, _span(node, node.text(span))
+            resolved(base, uri, node.line) if uri else base, _span(node, node.text(span))
         )
 
 

@@ -70,6 +70,11 @@ def multivariant(mpd: Mpd, address: str) -> MultivariantPlaylist:
     return MultivariantPlaylist(uri=address, variants=variants, audio=_renditions(address, sounds))
 
 
+def names_track(fragment: str) -> bool:
+    """Whether the fragment of an address is one that names a track."""
+    return fragment.startswith("kind=")
+
+
 def sound_alone(top: MultivariantPlaylist) -> str | None:
     """The address of the first sound, where a manifest holds no pictures at all."""
     return top.audio[0].uri if not top.variants and top.audio else None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pipelines.dash import Addressing, Mpd, Period, Repeat, Resource, Track
+from pipelines.dash import Addressing, Mpd, Period, Repeat, Resource, Track, resolved
 from pipelines.dash_index import Indexed
-from pipelines.hls_scan import MAX_INTEGER, Line, absolute
+from pipelines.hls_scan import MAX_INTEGER, Line
 from schemas.errors import CorruptMedia, TooLarge
 
 MICRO = 1_000_000
@@ -272,7 +272,7 @@ def _places(track: Track) -> Callable[[int, int], Resource]:
     media = Template(addressing.media or "", track)
 
     def place(number: int, start: int) -> Resource:
-        return Resource(_absolute(line, track.base, media.filled(number, start)))
+        return Resource(resolved(track.base, media.filled(number, start), line))
 
     return place
 
@@ -283,14 +283,7 @@ def init_of(track: Track) -> Resource | None:
     if template is None:
         return track.addressing.init
     line = Line(track.line, "Representation", "")
-    return Resource(_absolute(line, track.base, Template(template, track).filled(0, 0)))
-
-
-def _absolute(line: Line, base: str, reference: str) -> str:
-    try:
-        return absolute(line, base, reference)
-    except CorruptMedia as error:
-        raise CorruptMedia(error.message.replace("playlist line", "manifest line")) from None
+    return Resource(resolved(track.base, Template(template, track).filled(0, 0), line))
 
 
 class Template:

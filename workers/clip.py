@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from connectors.base import Control, Live, playlist_of
-from pipelines import clip, hls, spans
+from connectors.base import playlist_of
+from pipelines import clip, spans
 from pipelines.clip import ClipFacts, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import CutReport
-from schemas.media import MediaPlaylist, MultivariantPlaylist
+from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Plan
 from schemas.times import TimeRange
 from workers import cutting
 from workers.fetching import arrived
 from workers.phases import Phase, Work
+from workers.playlists import Playlists
 from workers.run import Run
 from workers.world import world_of
-
-MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
 
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
@@ -43,16 +42,16 @@ def follow(
     `wanted` chooses among the sources when they become known.
     """
     live = world_of(run).live(connector)
+    playlists = Playlists(live, run.clock(), run.check)
     known: tuple[Reading | None, ...] = facts.readings
     sources = tuple(reading.source for reading in facts.readings)
     if not sources:
-        url = playlist_of(live, channel_id, span)
-        top = read_playlist(live, url, run.clock(), run.check)
+        top = playlists.read(playlist_of(live, channel_id, span))
         sources = wanted(clip.sources(top, prefix))
         known = (None,) * len(sources)
     now_ms, due_ms = run.clock(), span.start_ms if span else 0
     readings = tuple(
-        clip.updated(before, source, _media(live, source, run), now_ms, due_ms)
+        clip.updated(before, source, _media(playlists, source), now_ms, due_ms)
         for before, source in zip(known, sources, strict=True)
     )
     return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))
@@ -101,18 +100,5 @@ WORK: Work[ClipFromStream, ClipFacts] = Work(
 )
 
 
-def read_playlist(
-    live: Live,
-    url: str,
-    now_ms: int,
-    control: Control,
-    variables: Mapping[str, str] | None = None,
-) -> MediaPlaylist | MultivariantPlaylist:
-    """The playlist behind a URL, fetched now."""
-    body = live.fetch(url, max_bytes=MAX_PLAYLIST_BYTES, control=control)
-    return hls.parse(body.data, body.url, fetched_at_us=now_ms * 1000, variables=variables)
-
-
-def _media(live: Live, source: Source, run: Run) -> MediaPlaylist:
-    read = read_playlist(live, source.uri, run.clock(), run.check, source.variables)
-    return clip.checked_media(read)
+def _media(playlists: Playlists, source: Source) -> MediaPlaylist:
+    return clip.checked_media(playlists.read(source.uri, source.variables))

@@ -20,9 +20,9 @@ from schemas.media import MultivariantPlaylist
 from schemas.plans import Plan, Step, TakePictures
 from schemas.thumbnails import Pictures
 from workers import cutting
-from workers.clip import read_playlist
 from workers.fetching import MAX_JOB_BYTES, arrived
 from workers.phases import Phase, Work
+from workers.playlists import Playlists
 from workers.run import Run
 from workers.world import world_of
 
@@ -36,10 +36,11 @@ def find(command: MakeThumbnails, facts: SpriteFacts, run: Run) -> SpriteFacts:
     live = world_of(run).live(command.connector)
     now_ms = run.clock()
     url = playlist_of(live, command.channel_id, command.range)
-    top = read_playlist(live, url, now_ms, run.check)
+    playlists = Playlists(live, now_ms, run.check)
+    top = playlists.read(url)
     if isinstance(top, MultivariantPlaylist):
         small = variants.smallest(top)
-        top = read_playlist(live, small.uri, now_ms, run.check, top.variables)
+        top = playlists.read(small.uri, top.variables)
     known = {"playlist": clip.checked_media(top), "now_ms": now_ms}
     return facts.model_copy(update={**known, "sizes": arrived(run.workspace)})
 

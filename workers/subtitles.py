@@ -23,7 +23,7 @@ from schemas.errors import (
     UnsupportedMedia,
 )
 from schemas.media import MediaPlaylist
-from workers.clip import read_playlist
+from workers.playlists import read_playlist
 from workers.run import Run
 from workers.world import world_of
 
