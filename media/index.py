@@ -47,7 +47,7 @@ def index_tracks(request: CutRequest, workspace: Path, report: Report) -> MediaI
     for number, track in enumerate(request.tracks):
         for builder in _builders(number, track, workspace, opened, tolerant=tolerant):
             runs.extend(builder.runs())
-            anchors.extend(builder.anchors())
+            anchors.extend(_stated(track, builder.anchors()))
         anchors.extend(_outside(number, track, workspace))
         opened(len(track.anchors))
     return MediaIndex(runs=tuple(runs), anchors=tuple(anchors))
@@ -224,6 +224,17 @@ def _outside(number: int, track: HeldTrack, workspace: Path) -> Iterator[Anchor]
             continue
         if anchor is not None:
             yield anchor
+
+
+def _stated(track: HeldTrack, anchors: Iterable[Anchor]) -> Iterator[Anchor]:
+    """The anchors, on the clock the manifest states of their region's PTS, where it states one."""
+    for anchor in anchors:
+        clock = track.pts_clock(anchor.discontinuity_sequence)
+        if clock is None:
+            yield anchor
+            continue
+        wall_us = clock.zero_us + anchor.pts * anchor.timebase * 1_000_000
+        yield anchor.model_copy(update={"wall_us": wall_us, "stated": True})
 
 
 # --- one segment

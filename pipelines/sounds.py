@@ -49,7 +49,7 @@ def sound_tracks(
     tracks: list[SoundTrack] = []
     for number, held in enumerate(request.tracks):
         for place in range(_sound_count(index, number)):
-            heard = _heard(index, number, place, stretches, clocks)
+            heard = _heard(request.tracks, index, (number, place), stretches, clocks)
             if heard:
                 tracks.append(_sound_track(number, held, heard, end, place))
     return tuple(tracks)
@@ -72,9 +72,9 @@ def _sound_count(index: MediaIndex, track: int) -> int:
 
 
 def _heard(
+    tracks: Sequence[HeldTrack],
     index: MediaIndex,
-    track: int,
-    place: int,
+    which: tuple[int, int],
     stretches: Sequence[Under],
     clocks: Mapping[int, WallClock],
 ) -> list[_Heard]:
@@ -84,6 +84,7 @@ def _heard(
     lie on the neighbouring region's timeline.
     """
     found: list[_Heard] = []
+    track, place = which
     for under in stretches:
         runs = [
             (number, run)
@@ -92,11 +93,12 @@ def _heard(
         ]
         if track == under.run.track and under.run.pictures is not None:
             runs = [(number, run) for number, run in runs if number == under.number]
-        found.extend(_under_one(under, runs, place, clocks))
+        found.extend(_under_one(tracks, under, runs, place, clocks))
     return found
 
 
 def _under_one(
+    tracks: Sequence[HeldTrack],
     under: Under,
     runs: Sequence[tuple[int, Run]],
     place: int,
@@ -104,7 +106,13 @@ def _under_one(
 ) -> list[_Heard]:
     region = under.run.discontinuity_sequence
     own = [
-        _Heard(n, run.sounds[place], _zero(under, run.sounds[place], n), under.at, under.end)
+        _Heard(
+            n,
+            run.sounds[place],
+            _zero(under, run.sounds[place], n, _apart(tracks, under, run)),
+            under.at,
+            under.end,
+        )
         for n, run in runs
         if run.discontinuity_sequence == region
     ]
@@ -115,7 +123,7 @@ def _under_one(
         clock = clocks.get(run.discontinuity_sequence)
         if run.discontinuity_sequence == region or clock is None:
             continue
-        zero = clock.seconds_at(under.wall_us) - under.at
+        zero = clock.seconds_at(under.wall_us) - under.at + _apart(tracks, under, run)
         if run.discontinuity_sequence < region:
             before.append(_Heard(n, run.sounds[place], zero, under.at, min(begin, under.end)))
         else:
@@ -123,9 +131,19 @@ def _under_one(
     return [h for h in (*before, *own, *after) if h.at < h.end]
 
 
-def _zero(under: Under, sound: IndexedSound, number: int) -> Fraction:
+def _apart(tracks: Sequence[HeldTrack], under: Under, run: Run) -> Fraction:
+    """Seconds by which a track's PTS are ahead of the pictures', where the manifest tells both."""
+    region = run.discontinuity_sequence
+    pictures = tracks[under.run.track].pts_clock(region)
+    own = tracks[run.track].pts_clock(region)
+    if pictures is None or own is None:
+        return Fraction(0)
+    return (pictures.zero_us - own.zero_us) / MICRO
+
+
+def _zero(under: Under, sound: IndexedSound, number: int, apart: Fraction) -> Fraction:
     """The PTS, in seconds, that sounds when the output is at 0; read near the pictures' PTS."""
-    zero = under.seconds - under.at
+    zero = under.seconds - under.at + apart
     if number == under.number or sound.timebase != TS_TIMEBASE or not sound.spans:
         return zero
     turns = round((sound.spans[0].first_pts * TS_TIMEBASE - zero) / WRAP_S)

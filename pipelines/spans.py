@@ -70,13 +70,25 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
     start, end = wanted_us(request)
     cuts = []
     for source, following in zip(found, [*found[1:], None], strict=True):
-        limit = end
+        begin, limit = _shown_between(request, source.run, start, end)
         if following is not None and following.shown:
-            limit = min(end, following.clock.at(following.shown[0]))
-        cut = kept(source, start, limit)
+            begins = following.clock.at(following.shown[0])
+            limit = min(limit, _shown_between(request, following.run, begins, end)[0])
+        cut = kept(source, begin, limit)
         if cut is not None:
             cuts.append(cut)
     return cuts
+
+
+def _shown_between(
+    request: CutRequest, run: Run, start: Fraction, end: Fraction
+) -> tuple[Fraction, Fraction]:
+    """The part of a stretch of wall clock in which a run's region is shown at all."""
+    stated = request.tracks[run.track].pts_clock(run.discontinuity_sequence)
+    if stated is None:
+        return start, end
+    last = end if stated.end_us is None else min(end, Fraction(stated.end_us))
+    return max(start, Fraction(stated.start_us)), last
 
 
 def _covered(request: CutRequest, index: MediaIndex) -> bool:
@@ -115,12 +127,14 @@ def _holes(request: CutRequest, cuts: Sequence[Kept]) -> list[Hole]:
         return [Hole(start, end, "absent", -1)]
     found = []
     first, last = cuts[0], cuts[-1]
-    if first.start_us - start >= first.frame_us and first.first == first.source.shown[0]:
+    opens = _shown_between(request, first.source.run, start, end)[0] > start
+    if first.start_us - start >= first.frame_us and (opens or first.first == first.source.shown[0]):
         found.append(Hole(start, first.start_us, "absent", -1))
     for at, (before, after) in enumerate(pairwise(cuts)):
         if after.start_us - before.end_us >= _slack(before, after):
             found.append(Hole(before.end_us, after.start_us, _reason(before), at))
-    if end - last.end_us > last.frame_us / 2 and last.last == last.source.shown[-1]:
+    closes = _shown_between(request, last.source.run, start, end)[1] < end
+    if end - last.end_us > last.frame_us / 2 and (closes or last.last == last.source.shown[-1]):
         found.append(Hole(last.end_us, end, _reason(last), len(cuts) - 1))
     return found
 
@@ -338,7 +352,9 @@ def _under(stretch: Stretch, scale: int) -> Under:
 
 def _clock(request: CutRequest, cuts: Sequence[Kept]) -> Clock:
     main = request.tracks[_main_number(request.tracks)]
-    if main.clock == "estimated" and not all(cut.source.clock.stated for cut in cuts):
+    stated = all(cut.source.clock.stated for cut in cuts)
+    # A manifest may state how PTS lie to one another, and not when that was.
+    if main.clock == "estimated" and (main.pts_clocks or not stated):
         return "estimated"
     return "pdt"
 
@@ -450,7 +466,8 @@ def _audible(request: CutRequest, index: MediaIndex, main: int) -> list[_Audible
         stop = clock.at(last.first_pts) + last.frames * frame_us
         if found:
             found[-1] = replace(found[-1], end_us=min(found[-1].end_us, begin))
-        begin, stop = max(begin, start), min(stop, end)
+        shown_from, shown_to = _shown_between(request, run, start, end)
+        begin, stop = max(begin, shown_from), min(stop, shown_to)
         if begin < stop:
             found.append(_Audible(number, run, clock, begin, stop))
     return found

@@ -179,14 +179,15 @@ class Run(Value):
 class Anchor(Value):
     """A PTS, in ticks of `timebase`, and its wall clock. `held` counts the segment, if it is one.
 
-    `stated` is False where the playlist gives no PDT and `wall_us` only estimates.
+    `stated` is False where the playlist gives no PDT and `wall_us` only estimates. It is a fraction
+    where the manifest states the clock of the PTS itself.
     """
 
     track: int
     discontinuity_sequence: int
     pts: int
     timebase: Fraction
-    wall_us: int
+    wall_us: int | Fraction
     start_us: int
     held: int | None = None
     stated: bool = True
