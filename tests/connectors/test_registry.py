@@ -131,7 +131,7 @@ def test_a_wrong_field_is_named_and_its_value_is_not() -> None:
 def test_unknown_types_and_capabilities_say_so() -> None:
     registry = Registry.discover()
 
-    with pytest.raises(FieldInvalid, match="there are ftp, hls, http, local, s3"):
+    with pytest.raises(FieldInvalid, match="there are .*hls, http, local"):
         registry.get("gopher")
     with pytest.raises(Unsupported):
         registry.require("http", "writes")
