@@ -37,6 +37,7 @@ from api_gateway.routes.sso import sso
 from api_gateway.routes.tenants import tenants
 from api_gateway.routes.thumbnails import thumbnails
 from api_gateway.routes.users import users
+from api_gateway.routes.webhooks import webhooks
 from schemas.errors import CuttingRoomError
 
 ROUTERS = (
@@ -49,6 +50,7 @@ ROUTERS = (
     renditions,
     jobs,
     events,
+    webhooks,
     auth,
     mfa,
     sso,

@@ -26,6 +26,7 @@ from catalog.service import Deletions, Invitations, SigningKeys
 from catalog.sessions import Sessions
 from catalog.sso import Sso
 from catalog.stations import ChannelStations
+from catalog.webhooks import Webhooks
 from schemas.errors import StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -54,6 +55,7 @@ class Transaction:
         self.signing_keys = SigningKeys(session, clock)
         self.invitations = Invitations(session, clock)
         self.deletions = Deletions(session, clock)
+        self.webhooks = Webhooks(session, clock)
 
 
 class Catalog:

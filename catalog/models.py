@@ -359,3 +359,24 @@ class ChannelStationRow(Base):
     offset_ms: Mapped[int]
     updated_ms: Mapped[int]
     version: Mapped[int] = mapped_column(default=1)
+
+
+class WebhookRow(Base):
+    """A receiver of a tenant's events; no `events` means all of them."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant_id: Mapped[str] = _tenant_key()
+    url: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    events: Mapped[list[str]]
+    enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None] = mapped_column(String(20))
+    since: Mapped[str] = mapped_column(String(50))
+    sealed_secret: Mapped[str] = mapped_column(Text)
+    sealed_previous: Mapped[str | None] = mapped_column(Text)
+    previous_until_ms: Mapped[int | None]
+    created_ms: Mapped[int]
+    updated_ms: Mapped[int]
+    version: Mapped[int] = mapped_column(default=1)

@@ -212,7 +212,7 @@ def processes(port: int) -> Mapping[str, tuple[str, ...]]:
     queues = [part for q in queue_names() for part in ("--queue", f"{q}:{SLOTS.get(q, 1)}")]
     return {
         "gateway": ("-m", "api_gateway"),
-        "keeper": ("-m", "workers.keeper", "--metrics-port", str(port + 1)),
+        "keeper": ("-m", "cli.keeper", "--metrics-port", str(port + 1)),
         "workers": ("-m", "workers.main", *queues, "--metrics-port", str(port + 2)),
     }
 

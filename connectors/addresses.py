@@ -72,6 +72,26 @@ class AddressPolicy:
         return _within(parsed, self._allowed) or _public(parsed)
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is written as an address instead of a name.
+
+    >>> is_address("::1"), is_address("example.com")
+    (True, False)
+    """
+    return _parsed(host) is not None
+
+
+def within(address: str, cidrs: Iterable[str]) -> bool:
+    """Whether a numeric address lies in one of these networks.
+
+    >>> within("10.1.2.3", ["10.0.0.0/8"]), within("10.1.2.3", [])
+    (True, False)
+    """
+    parsed = _parsed(address)
+    networks = (ipaddress.ip_network(cidr, strict=False) for cidr in cidrs)
+    return parsed is not None and _within(parsed, networks)
+
+
 def _parsed(address: str) -> IpAddress | None:
     try:
         return None if "%" in address else ipaddress.ip_address(address)

@@ -565,6 +565,24 @@ class Egress:
             url=final,
         )
 
+    def post_only(
+        self,
+        url: str,
+        data: bytes,
+        headers: Mapping[str, str],
+        *,
+        control: Control | None = None,
+    ) -> tuple[int, dict[str, str]]:
+        """POST, of whose answer only status and headers matter: its body is never read.
+
+        Redirects are not followed. Header names come in lower case.
+        """
+        budget = Budget(self.limits, max_bytes=0, control=control)
+        with _translated(url), spending(budget):
+            reply, _ = self._follow("POST", url, dict(headers), data, 0)
+            with closing(reply):
+                return reply.status_code, {k.lower(): v for k, v in reply.headers.items()}
+
     def close(self) -> None:
         """Close every kept-alive connection of every thread."""
         with self._lock:
@@ -754,8 +772,9 @@ def modified_ms(text: str | None) -> int | None:
         return None
 
 
-def retry_after_s(text: str | None, now_s: float) -> float | None:
-    """The seconds a Retry-After header asks for, an hour at most; None where it says nothing.
+def retry_after_s(text: str | None, now_s: float, most_s: float = 3600.0) -> float | None:
+    """The seconds a Retry-After header asks for, an hour at most unless told otherwise; None
+    where it says nothing.
 
     >>> retry_after_s("120", 0.0), retry_after_s("soon", 0.0)
     (120.0, None)
@@ -763,9 +782,9 @@ def retry_after_s(text: str | None, now_s: float) -> float | None:
     if not text:
         return None
     if text.isascii() and text.isdigit():
-        return float(min(int(text[:6]), 3600))
+        return min(float(text[:9]), most_s)
     try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now_s, 0.0), 3600.0)
+        return min(max(parsedate_to_datetime(text).timestamp() - now_s, 0.0), most_s)
     except (ValueError, TypeError, OverflowError):
         return None
 

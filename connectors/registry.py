@@ -21,7 +21,10 @@ from schemas.errors import FieldInvalid, Unsupported
 
 # Every other module of the package must be a connector; private names (_x) are a connector's own.
 SUPPORT = frozenset(
-    {"addresses", "base", "egress", "media_store", "publishing", "ranged", "registry", "sealing"}
+    {
+        *("addresses", "base", "egress", "media_store", "publishing"),
+        *("ranged", "receiver", "registry", "sealing"),
+    }
 )
 EXPORTS = ("TYPE", "Config", "Auth", "IDENTITY", "connect")
 

@@ -69,10 +69,21 @@ def intake_dead(tenant_id: str) -> str:
     return f"{PREFIX}intake-dead:{tenant_id}"
 
 
+def webhook(tenant_id: str, webhook_id: str) -> str:
+    """The hash of how a webhook is doing; its deliveries stand under names that begin so."""
+    return f"{PREFIX}hook:{tenant_id}:{webhook_id}"
+
+
+def webhook_delivery(tenant_id: str, webhook_id: str, delivery_id: str) -> str:
+    """The hash that is one delivery."""
+    return f"{webhook(tenant_id, webhook_id)}:d:{delivery_id}"
+
+
 COUNTS = f"{PREFIX}counts"
 TENANTS = f"{PREFIX}tenants"
 LEASES = f"{PREFIX}leases"
 DUE = f"{PREFIX}due"
+WEBHOOKS = f"{PREFIX}hooks-known"
 
 
 def digest(text: str) -> str:

@@ -52,6 +52,7 @@ _NO_IDS = {
         *("listApiKeys", "createApiKey", "listUsers", "createUser", "listAudit", "exportAudit"),
         *("updateTenant", "deleteTenant", "restoreTenant"),
         *("getTenantSso", "setTenantSso", "deleteTenantSso"),
+        *("listWebhooks", "createWebhook"),
     ),
     "session": ("enrolMfa", "confirmMfa", "removeMfa", "logout"),
 }
@@ -91,4 +92,10 @@ OPERATIONS: dict[str, Row] = {
     "getRendition": Row("read", _ID),
     "updateRendition": Row("jobs", _ID),
     "deleteRendition": Row("jobs", _ID),
+    "getWebhook": Row("admin", _ID),
+    "updateWebhook": Row("admin", _ID),
+    "deleteWebhook": Row("admin", _ID),
+    "testWebhook": Row("admin", _ID),
+    "listWebhookDeliveries": Row("admin", _ID),
+    "redeliverWebhook": Row("admin", ("id", "deliveryId")),
 }

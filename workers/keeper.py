@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import threading
@@ -28,7 +27,7 @@ from store.jobs import Jobs
 from store.leases import Leases
 from store.localized import Localized
 from store.queues import Queues
-from workers import logs, metrics
+from workers import metrics
 from workers.localized_upkeep import Upkeep
 from workers.main import told_to_stop, work_folder
 from workers.runtime import epoch_ms
@@ -51,6 +50,14 @@ class Chore(NamedTuple):
     name: str
     interval_s: float
     act: Callable[[], object]
+
+
+class Part(NamedTuple):
+    """What another part of the service has the keeper do; `close` ends what it has under way."""
+
+    chores: tuple[Chore, ...]
+    collectors: tuple[Collector, ...] = ()
+    close: Callable[[], object] = lambda: None
 
 
 class LedgerCollector(Collector):
@@ -174,30 +181,21 @@ def tidy(folder: Path) -> int:
     return sweep_workspaces(folder, time.time() - KEEP_WORKSPACES_S)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Keep until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m workers.keeper", description=__doc__)
-    parser.add_argument("--metrics-port", type=int, help="answer /metrics there")
-    given = parser.parse_args(argv)
-    settings = Settings.from_env(os.environ)
-    logs.set_up(settings.log_level)
-    keep(settings, given.metrics_port)
-
-
-def keep(settings: Settings, metrics_port: int | None = None) -> None:
-    """Run the chores until SIGTERM or SIGINT."""
+def keep(
+    settings: Settings, store: Store, parts: Sequence[Part] = (), metrics_port: int | None = None
+) -> None:
+    """Run the chores, and those of the parts, until SIGTERM or SIGINT."""
     told = told_to_stop()
-    store = Store.from_url(settings.redis_url.get_secret_value())
-    keeper = Keeper(chores(settings, store))
+    keeper = Keeper(chores(settings, store, [chore for part in parts for chore in part.chores]))
     keeper.start()
     if metrics_port is not None:
         registry = CollectorRegistry()
         registry.register(LedgerCollector(Queues(store), all_queues()))
+        for collector in (one for part in parts for one in part.collectors):
+            registry.register(collector)
         metrics.answer(registry, metrics_port, settings.host)
     log.info("keeper started")
     told()
+    for part in parts:
+        part.close()
     keeper.stop()
-
-
-if __name__ == "__main__":
-    main()

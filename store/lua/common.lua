@@ -45,11 +45,17 @@ local function count(name, kind)
   redis.call('HINCRBY', P .. 'counts', name .. '|' .. kind, 1)
 end
 
+-- How much a tenant's stream keeps: more while a webhook of its has not been told for half a minute.
+local function kept_events(tenant)
+  local told = redis.call('GET', P .. 'hooked:' .. tenant)
+  return (told and NOW - tonumber(told) > 30000) and 100000 or 10000
+end
+
 local function emit(job, kind, data)
   local seq = redis.call('HINCRBY', job_key(job.id), 'seq', 1)
   local text = type(data) == 'string' and data or (next(data) and cjson.encode(data) or '{}')
   local fields = { 'type', kind, 'job', job.id, 'attempt', job.attempt, 'seq', int(seq), 'at', int(NOW), 'data', text }
-  local id = redis.call('XADD', P .. 'events:' .. job.tenant, 'MAXLEN', '~', 10000, '*', unpack(fields))
+  local id = redis.call('XADD', P .. 'events:' .. job.tenant, 'MAXLEN', '~', kept_events(job.tenant), '*', unpack(fields))
   redis.call('XADD', P .. 'job:' .. job.id .. ':events', 'MAXLEN', '~', 1000, id, unpack(fields))
 end
 
@@ -190,4 +196,63 @@ local function recover(job)
     count('retried', job.kind)
     put_back(job)
   end
+end
+
+-- Webhooks. Everything of one stands under its own key, which holds the tenant's id, so that both
+-- can be forgotten; `hooks` says when to look at which of them next.
+local function hook_key(tenant, hook)
+  return P .. 'hook:' .. tenant .. ':' .. hook
+end
+
+local function hook_busy_key(tenant)
+  return P .. 'hook-busy:' .. tenant
+end
+
+local function arm_hook(tenant, hook)
+  local base = hook_key(tenant, hook)
+  local first = redis.call('ZRANGE', base .. ':due', 0, 0, 'WITHSCORES')
+  if first[2] then
+    local pause = tonumber(redis.call('HGET', base, 'pause_until') or '0')
+    redis.call('ZADD', P .. 'hooks', int(math.max(tonumber(first[2]), pause)), tenant .. ' ' .. hook)
+  else
+    redis.call('ZREM', P .. 'hooks', tenant .. ' ' .. hook)
+  end
+end
+
+local function deliver(tenant, hook, id)
+  local base = hook_key(tenant, hook)
+  redis.call('ZADD', base .. ':due', int(NOW), id)
+  redis.call('ZADD', base .. ':log', 0, id)
+  redis.call('ZADD', P .. 'hooks-pending', int(NOW), tenant .. ' ' .. hook .. ' ' .. id)
+  redis.call('HSET', base .. ':d:' .. id, 'state', 'pending', 'first_ms', int(NOW), 'next_ms', int(NOW), 'finished_ms', '')
+end
+
+local function add_delivery(tenant, hook, id, ...)
+  local key = hook_key(tenant, hook) .. ':d:' .. id
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('SADD', P .. 'hooks-known', tenant .. ' ' .. hook)
+    redis.call('HSET', key, 'created_ms', int(NOW), 'attempts', '0', 'fence', '0', ...)
+    deliver(tenant, hook, id)
+  end
+end
+
+-- The log keeps so many deliveries that have ended.
+local function trim_deliveries(base, excess)
+  if excess > 0 then
+    local old = redis.call('ZPOPMIN', base .. ':done', excess)
+    for i = 1, #old, 2 do
+      redis.call('ZREM', base .. ':log', old[i])
+      redis.call('DEL', base .. ':d:' .. old[i])
+    end
+  end
+end
+
+local function end_delivery(tenant, hook, id, state)
+  local base = hook_key(tenant, hook)
+  redis.call('HSET', base .. ':d:' .. id, 'state', state, 'finished_ms', int(NOW), 'next_ms', '')
+  redis.call('ZREM', base .. ':due', id)
+  redis.call('ZREM', P .. 'hooks-pending', tenant .. ' ' .. hook .. ' ' .. id)
+  redis.call('ZREM', hook_busy_key(tenant), hook .. ' ' .. id)
+  redis.call('ZADD', base .. ':done', int(NOW), id)
+  trim_deliveries(base, redis.call('ZCARD', base .. ':done') - 1000)
 end

@@ -70,6 +70,7 @@ def theirs(kit: Kit) -> dict[str, str]:
         "session": session.id,
         "tenant": kit.theirs.tenant_id,
         "address": user.email,
+        **a_webhook(kit, "theirs"),
     }
 
 
@@ -82,7 +83,16 @@ def mine(kit: Kit) -> dict[str, str]:
         "users": kit.user("ours@example.com", "viewer").id,
         "api-keys": kit.post("/v1/api-keys", {"name": "ours"}).json()["id"],
         "email": "ours@example.com",
+        "webhooks": a_webhook(kit, "mine")["webhook"],
     }
+
+
+def a_webhook(kit: Kit, key: str) -> dict[str, str]:
+    """A webhook with something in its log."""
+    receiver = {"url": "https://hooks.example.com/"}
+    made = kit.post("/v1/webhooks", receiver, key=key).json()["id"]
+    sent = kit.post(f"/v1/webhooks/{made}/test", key=key).json()["id"]
+    return {"webhook": made, "delivery": sent}
 
 
 def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
@@ -95,7 +105,7 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
 
 def test_every_id_in_a_path_has_a_place() -> None:
     for name, (_, path, _operation) in WALKED.items():
-        found = {place for place in ("id", "email") if f"{{{place}}}" in path}
+        found = {place for place in ("id", "email", "deliveryId") if f"{{{place}}}" in path}
 
         assert found == set(OPERATIONS[name].path), name
 
@@ -112,7 +122,7 @@ def sent(
     """The answer to an operation, its path filled in, with its example where no body is given."""
     method, path, operation = WALKED[name]
     given = {"id": places.get(path.split("/")[2], "unknown"), **places}
-    for place in ("id", "email", "tenant", "channelId", "fileId"):
+    for place in ("id", "email", "tenant", "channelId", "fileId", "deliveryId"):
         value = given.get(place, {"fileId": FILE_ID, "tenant": "nobody"}.get(place, "unknown"))
         path = path.replace(f"{{{place}}}", quote(value, safe=""))
     if query:
@@ -140,7 +150,7 @@ def with_id(name: str, pointer: str, identity: str) -> Any:
     *steps, last = pointer.strip("/").split("/")
     for step in steps:
         missing: Any = [] if step.endswith("Ids") else {}
-        here = here.setdefault(step, missing)
+        here = here[int(step)] if isinstance(here, list) else here.setdefault(step, missing)
     if isinstance(here, list):
         here[:] = [identity]
     else:
@@ -150,12 +160,12 @@ def with_id(name: str, pointer: str, identity: str) -> Any:
 
 @pytest.mark.parametrize("name", [n for n, row in OPERATIONS.items() if row.path])
 def test_another_tenants_id_in_a_path_is_an_unknown_id(
-    kit: Kit, theirs: dict[str, str], name: str
+    kit: Kit, theirs: dict[str, str], mine: dict[str, str], name: str
 ) -> None:
     for place in OPERATIONS[name].path:
-        unknown = told(sent(kit, name, {place: UNHEARD}), UNHEARD)
+        unknown = told(sent(kit, name, {**mine, place: UNHEARD}), UNHEARD)
         for kind, identity in theirs.items():
-            foreign = told(sent(kit, name, {place: identity}), identity)
+            foreign = told(sent(kit, name, {**mine, place: identity}), identity)
 
             assert foreign == unknown, (place, kind)
             assert foreign[0] == 404, (place, kind)

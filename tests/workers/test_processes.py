@@ -84,7 +84,7 @@ def test_a_keeper_takes_the_intake_in_tells_numbers_and_ends(tmp_path: Path) -> 
             "data": data,
         }
         store.client.xadd(keys.intake("t1"), {"event": json.dumps(event)})
-        words = ("workers.keeper", "--metrics-port", str(port))
+        words = ("cli.keeper", "--metrics-port", str(port))
         with process(tmp_path, server.url, *words) as keeper:
             until(lambda: len(jobs.list("t1").items) == 2, "the intake taken in")
             until(lambda: 'accepted_total{kind="clip"} 2.0' in scrape(port), "its numbers")
