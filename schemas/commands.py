@@ -32,9 +32,11 @@ class CommandBase(Value):
 
     `request` is the client's own words, echoed in the job. `dedup_key` names the resource the
     command makes: two accepted commands with one key are one job. `queue` names the worker family.
+    Where `from_intake` is False, only the service itself says it, never a queue producer.
     """
 
     queue: ClassVar[str]
+    from_intake: ClassVar[bool] = True
 
     tenant_id: str
     requested_by: str
@@ -229,6 +231,30 @@ class MakeThumbnails(SourceCommand):
     destination: Destination
 
 
+class CheckUpload(CommandBase):
+    """An upload whose bytes have all come: judged as it was announced, then let in or removed.
+
+    `destination.key` is where it will lie; `intent` is what its connector keeps of it.
+    """
+
+    queue: ClassVar[str] = "upload"
+    from_intake: ClassVar[bool] = False
+
+    kind: Literal["upload"] = "upload"
+    upload_id: str
+    size: int = Field(ge=1)
+    content_type: str
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    allowed_types: tuple[str, ...] | None = None
+    intent: dict[str, Any]
+    destination: Destination
+
+    @property
+    def connectors(self) -> tuple[ConnectorRef, ...]:
+        """Where the file was sent to."""
+        return (self.destination.connector,) if self.destination.connector else ()
+
+
 # Every command there is; each has a pipeline, a worker and a queue of its own.
 COMMANDS: tuple[type[CommandBase], ...] = (
     ClipFromStream,
@@ -238,6 +264,7 @@ COMMANDS: tuple[type[CommandBase], ...] = (
     ExportSegment,
     MakeThumbnails,
     ProbeFile,
+    CheckUpload,
 )
 
 

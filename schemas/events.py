@@ -28,6 +28,7 @@ READY_EVENT: dict[str, EventType] = {
     "export": "export.ready",
     "localize": "file.localized",
     "sprite": "thumbnail.ready",
+    "upload": "upload.completed",
 }
 
 

@@ -6,11 +6,20 @@ from typing import Any, Literal
 
 from schemas.base import WireValue
 
-Kind = Literal["localize", "clip", "export", "rendition", "sprite", "epg", "probe"]
+Kind = Literal["localize", "clip", "export", "rendition", "sprite", "epg", "probe", "upload"]
 State = Literal["queued", "waiting", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["probing", "fetching", "cutting", "encoding", "publishing", "verifying"]
 FINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
-KINDS: tuple[Kind, ...] = ("localize", "clip", "export", "rendition", "sprite", "epg", "probe")
+KINDS: tuple[Kind, ...] = (
+    "localize",
+    "clip",
+    "export",
+    "rendition",
+    "sprite",
+    "epg",
+    "probe",
+    "upload",
+)
 MAX_ATTEMPTS = 5
 
 

@@ -6,7 +6,7 @@ are therefore kept out of logs and events (`redacted` in connectors).
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -163,6 +163,25 @@ class TakePictures(Value):
     span_ms: int = 0
 
 
+class TakeUpload(Value):
+    """Close an upload against its client, and bring what came into the workspace as `name`."""
+
+    step: Literal["take_upload"] = "take_upload"
+    to: Destination
+    intent: dict[str, Any]
+    size: int
+    name: str
+
+
+class AdmitUpload(Value):
+    """Let an upload that was found good lie at its destination for everybody, once."""
+
+    step: Literal["admit_upload"] = "admit_upload"
+    to: Destination
+    intent: dict[str, Any]
+    sha256: str
+
+
 Step = Annotated[
     Fetch
     | FetchFile
@@ -174,7 +193,9 @@ Step = Annotated[
     | Probe
     | Publish
     | KeepGuide
-    | TakePictures,
+    | TakePictures
+    | TakeUpload
+    | AdmitUpload,
     Field(discriminator="step"),
 ]
 

@@ -83,6 +83,15 @@ class Settings(Value):
         ge=0,
         description="of all localized files; what was used least recently is removed past that",
     )
+    upload_credentials_s: int = Field(
+        default=3600, ge=1, le=3600, description="how long credentials of an upload work"
+    )
+    upload_hours: int = Field(
+        default=48, ge=1, le=168, description="how long an upload may go on, credentials renewed"
+    )
+    uploads_open: int = Field(
+        default=1000, ge=1, description="uploads a tenant may have under way at once"
+    )
     epg_wait_s: float = Field(
         default=6.0, ge=0, le=30, description="a request's wait for a guide that is not held"
     )

@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from schemas.commands import COMMANDS
+from schemas.commands import COMMANDS as ALL_COMMANDS
 from store.inbox import TYPE_PREFIX, Envelope
 
+COMMANDS = tuple(command for command in ALL_COMMANDS if command.from_intake)
 _OURS = ("kind", "tenant_id", "requested_by")
 
 

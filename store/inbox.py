@@ -77,6 +77,8 @@ def command_of(tenant_id: str, envelope: Envelope) -> CommandBase:
         command = parse_command(json.dumps(spelled))
     except ValidationError as error:
         raise InvalidCommand(_named(error)) from error
+    if not type(command).from_intake:
+        raise InvalidCommand(f"nobody but the service itself asks for {envelope.kind!r}")
     if any(ref.tenant_id != tenant_id for ref in command.connectors):
         raise InvalidCommand("a connector belongs to another tenant")
     return command

@@ -24,6 +24,8 @@ from workers.epg import keep as keep_guides
 from workers.fetching import Fetcher, fetch_all, fetches
 from workers.phases import Handlers
 from workers.publishing import publish_all
+from workers.receiving import admit_all as admit_uploads
+from workers.receiving import take_all as take_uploads
 from workers.run import Run
 from workers.runtime import epoch_ms
 from workers.sources import fetch_file, local_copy
@@ -116,6 +118,8 @@ HANDLERS: Handlers = {
     "cut": cut_all,
     "publish": publish_all,
     "keep_guide": keep_guides,
+    "take_upload": take_uploads,
+    "admit_upload": admit_uploads,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from connectors.base import ConnectorEnv, Epg, Live, Reads, Writes
+from connectors.base import ConnectorEnv, Epg, Live, Reads, TempCredentials, Writes
 from connectors.registry import Registry
 from connectors.sealing import Sealer
 from media.process import ForkServer
@@ -49,6 +49,12 @@ class World:
         if to.connector is None:
             return self.media_store
         return cast("Writes", self._open(to.connector, "writes"))
+
+    def uploads(self, to: Destination) -> TempCredentials:
+        """What takes clients' uploads: a connector, or the media store where none is named."""
+        if to.connector is None:
+            return cast("TempCredentials", self.media_store)
+        return cast("TempCredentials", self._open(to.connector, "temp_credentials"))
 
     def _open(self, ref: ConnectorRef, capability: Capability) -> object:
         self.registry.require(ref.type, capability)

@@ -9,6 +9,8 @@ if not job then
 end
 conclude(job, ARGV[3], ARGV[4], ARGV[5])
 if ARGV[3] == 'succeeded' and job.ready_event ~= '' then
-  emit(job, job.ready_event, '{"result":' .. ARGV[4] .. '}')
+  -- An upload's event is the upload itself.
+  local upload = job.ready_event == 'upload.completed'
+  emit(job, job.ready_event, upload and ARGV[4] or '{"result":' .. ARGV[4] .. '}')
 end
 return 'held'
