@@ -151,6 +151,55 @@ def sidecar(source: LocalInput, stream: int, output: str) -> tuple[str, ...]:
     return tuple(str(argument) for argument in made.get_args())
 
 
+def segmented(
+    source: LocalInput,
+    playlist: str,
+    prefix: str,
+    *,
+    pictures: tuple[int, bool] | None,
+    sounds: tuple[tuple[int, bool], ...],
+) -> tuple[str, ...]:
+    """The arguments that split a file into segments of fragmented MP4, its packets as they are.
+
+    Streams come by their number in the file; with False, one is encoded anew.
+    """
+    opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
+    options: dict[str, Any] = {"c": "copy", **_SPLIT}
+    streams = []
+    if pictures is not None:
+        streams.append(opened[str(pictures[0])])
+        options |= {} if pictures[1] else _PLAIN_PICTURES
+    for at, (number, copied) in enumerate(sounds):
+        streams.append(opened[str(number)])
+        options |= {} if copied else {f"c:a:{at}": "aac", f"b:a:{at}": "256k"}
+    names = {
+        "hls_fmp4_init_filename": f"{prefix}-file-init.mp4",
+        "hls_segment_filename": f"file:{prefix}-file-%06d.m4s",
+    }
+    made = ffmpeg.output(*streams, f"file:{playlist}", **options, **names)
+    return tuple(str(argument) for argument in made.get_args())
+
+
+# Only what the source itself says is copied: no chapters, no tags of strangers.
+_SPLIT: dict[str, Any] = {
+    "map_metadata": -1,
+    "map_chapters": -1,
+    "f": "hls",
+    "hls_time": 4,
+    "hls_list_size": 0,
+    "hls_playlist_type": "vod",
+    "hls_segment_type": "fmp4",
+    "hls_flags": "independent_segments",
+}
+_PLAIN_PICTURES: dict[str, Any] = {
+    "c:v": "libx264",
+    "preset": "veryfast",
+    "crf": 14,
+    "pix_fmt": "yuv420p",
+    "fps_mode": "passthrough",
+}
+
+
 class Joint(Value):
     """What files of different formats become before they follow each other in one."""
 
@@ -431,6 +480,7 @@ def _mapped(
         uses = sum(number in group[0].sounds for group in _groups(wanted))
         streams.append(feeds.sound(number, uses))
         options |= _sound_options(wanted.sounds[number], at)
+        options |= _language(wanted.sounds[number], at)
     if any(not wanted.pictures[number].copied for number, _ in numbers):
         # Frames keep their own times: nothing is doubled or dropped to please a container.
         options["fps_mode"] = "passthrough"
@@ -508,6 +558,13 @@ def _sound_options(sound: Sound, at: int) -> dict[str, Any]:
     }
 
 
+def _language(sound: Sound, at: int) -> dict[str, Any]:
+    """What a filter forgets of its source: the language."""
+    if sound.language is None or sound.loudness is None:
+        return {}
+    return {f"metadata:s:a:{at}": f"language={sound.language}"}
+
+
 def _file_options(container: Container) -> dict[str, Any]:
     options: dict[str, Any] = {"f": _MUXERS[container]}
     if container == "mp4":
@@ -550,8 +607,8 @@ def _dash_options(output: Output) -> dict[str, Any]:
         ",".join(str(at) for at, found in enumerate(shapes) if found == one)
         for one in dict.fromkeys(shapes)
     ]
-    if output.sounds:
-        sets.append("a")
+    # Each sound is a choice of its own: a language, not a quality to switch to.
+    sets += [str(len(output.pictures) + at) for at in range(len(output.sounds))]
     return {
         "f": "dash",
         "seg_duration": _precise(output.segment_us),

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 from pipelines import delivery, export, rendition
-from pipelines.clip import ClipFacts
+from pipelines.clip import ClipFacts, Source
 from pipelines.export import ExportFacts
 from pipelines.rendition import RenditionFacts
 from pipelines.subtitles import Texts, files
@@ -18,6 +18,7 @@ from workers import cutting, subtitles
 from workers import rendition as rendering
 from workers.clip import follow
 from workers.fetching import arrived
+from workers.own_time import follow_own_time
 from workers.phases import Phase, Work
 from workers.run import Run
 
@@ -29,15 +30,7 @@ def read_playlists(command: ExportSegment, facts: ExportFacts, run: Run) -> Expo
     channels = export.channels(command)
     known = facts.channels or tuple(ClipFacts() for _ in channels)
     read = tuple(
-        follow(
-            channel.connector,
-            channel.channel_id,
-            before,
-            run,
-            channel.span,
-            channel.prefix,
-            lambda found: export.wanted_sources(command, found),
-        )
+        _look(command, channel, before, run)
         for channel, before in zip(channels, known, strict=True)
     )
     told = {"job_id": run.lease.job_id, "channels": read, "texts": _texts(command, facts, run)}
@@ -54,6 +47,20 @@ def _texts(command: ExportSegment, facts: ExportFacts, run: Run) -> tuple[Texts,
         subtitles.follow(channel, before, run)
         for channel, before in zip(channels, known, strict=True)
     )
+
+
+def _look(
+    command: ExportSegment, channel: export.Channel, before: ClipFacts, run: Run
+) -> ClipFacts:
+    """One more look at a channel; at a file, or at a stream as a whole, the only one."""
+
+    def wanted(found: tuple[Source, ...]) -> tuple[Source, ...]:
+        return export.wanted_sources(command, found)
+
+    if channel.file_id is not None:
+        return follow_own_time(channel, before, run, wanted)
+    ref, span = channel.connector, channel.span
+    return follow(ref, channel.channel_id, before, run, span, channel.prefix, wanted)
 
 
 def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:

@@ -1,0 +1,71 @@
+"""Brings files, and whole streams, here as if they were channels that began at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from media.jail import Jail
+from media.probe import probe, recognised
+from pipelines import ffargs, own_time
+from pipelines.clip import ClipFacts, Reading, Source
+from pipelines.export import Channel
+from pipelines.ffargs import LocalInput
+from schemas.errors import UnsupportedMedia
+from schemas.media import MediaInfo
+from schemas.plans import RunFfmpeg
+from workers.clip import follow
+from workers.encoding import run_all
+from workers.fetching import arrived
+from workers.run import Run
+from workers.sources import local_copy
+from workers.world import world_of
+
+Wanted = Callable[[tuple[Source, ...]], tuple[Source, ...]]
+
+
+def follow_own_time(channel: Channel, before: ClipFacts, run: Run, wanted: Wanted) -> ClipFacts:
+    """The media of a channel that is a file, or a stream that has ended; read once."""
+    if before.readings:
+        return before.model_copy(update={"now_ms": run.clock(), "sizes": arrived(run.workspace)})
+    file_id = channel.file_id or channel.channel_id
+    if "reads" not in world_of(run).registry.capabilities(channel.connector.type):
+        whole = follow(channel.connector, file_id, before, run, None, channel.prefix, wanted)
+        return whole.model_copy(update={"readings": tuple(map(_at_zero, whole.readings))})
+    path = local_copy(run, channel.connector, file_id)
+    return _split(path, channel.prefix, run)
+
+
+def _at_zero(reading: Reading) -> Reading:
+    return reading.model_copy(update={"playlist": own_time.at_zero(reading.playlist)})
+
+
+def _split(path: Path, prefix: str, run: Run) -> ClipFacts:
+    """The file as segments under the names the cut looks for."""
+    info = probe(world_of(run).media, path, jail=Jail(workspace=run.workspace), control=run.check)
+    listed = f"{prefix}-file.m3u8"
+    run_all((_splitting(path, info, prefix, listed),), run, lambda _share: None)
+    playlist = own_time.of_file((run.workspace / listed).read_text(encoding="utf-8"))
+    for name, called in own_time.names(playlist, prefix).items():
+        (run.workspace / name).rename(run.workspace / called)
+    path.unlink()
+    now_ms = run.clock()
+    reading = Reading(source=own_time.source(prefix), playlist=playlist, moved_ms=now_ms)
+    return ClipFacts(readings=(reading,), now_ms=now_ms, sizes=arrived(run.workspace))
+
+
+def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmpeg:
+    _, demuxer = recognised(path)
+    seen = own_time.pictures(info)
+    sounds = tuple(s for s in info.streams if s.kind == "audio")
+    if seen is None and not sounds:
+        raise UnsupportedMedia("the file holds neither pictures nor sound")
+    argv = ffargs.segmented(
+        LocalInput(path=str(path.absolute()), demuxer=demuxer),
+        listed,
+        prefix,
+        pictures=None if seen is None else (seen.index, seen.codec in own_time.COPIED_PICTURES),
+        sounds=tuple((s.index, s.codec in own_time.COPIED_SOUND) for s in sounds),
+    )
+    encoders = ("libx264",) if own_time.changes(info) else ()
+    return RunFfmpeg(argv=argv, duration_ms=info.duration_ms or 1, encoders=encoders)
