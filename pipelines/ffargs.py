@@ -85,6 +85,7 @@ class Sound(Value):
     copied: bool = False
     channels: int = 2
     loudness: Loudness | None = None
+    language: str | None = None
 
 
 class Output(Value):
@@ -157,11 +158,12 @@ def segmented(
     prefix: str,
     *,
     pictures: tuple[int, bool] | None,
-    sounds: tuple[tuple[int, bool], ...],
+    sounds: tuple[tuple[int, str | None], ...],
 ) -> tuple[str, ...]:
     """The arguments that split a file into segments of fragmented MP4, its packets as they are.
 
-    Streams come by their number in the file; with False, one is encoded anew.
+    Streams come by their number in the file. Pictures with False are encoded anew, and sound
+    without the codec it is copied as.
     """
     opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
     options: dict[str, Any] = {"c": "copy", **_SPLIT}
@@ -169,12 +171,14 @@ def segmented(
     if pictures is not None:
         streams.append(opened[str(pictures[0])])
         options |= {} if pictures[1] else _PLAIN_PICTURES
-    for at, (number, copied) in enumerate(sounds):
+    for at, (number, codec) in enumerate(sounds):
         streams.append(opened[str(number)])
-        options |= {} if copied else {f"c:a:{at}": "aac", f"b:a:{at}": "256k"}
+        options |= {} if codec else {f"c:a:{at}": "aac", f"b:a:{at}": "256k"}
+        # A transport stream's frames carry headers that MP4 keeps in one place.
+        options |= {f"bsf:a:{at}": "aac_adtstoasc"} if codec == "aac" else {}
     names = {
         "hls_fmp4_init_filename": f"{prefix}-file-init.mp4",
-        "hls_segment_filename": f"file:{prefix}-file-%06d.m4s",
+        "hls_segment_filename": f"{prefix}-file-%06d.m4s",
     }
     made = ffmpeg.output(*streams, f"file:{playlist}", **options, **names)
     return tuple(str(argument) for argument in made.get_args())
