@@ -32,15 +32,15 @@ _AS = {
 _ORDER = (DUBLIN_CORE.id, NEWS_CLIP.id)
 
 
-def by_name(records: Iterable[MetadataRecord]) -> dict[str, str]:
-    """The values of records of whole files as texts by name.
+def by_name(*groups: Iterable[MetadataRecord]) -> dict[str, str]:
+    """The values of records of whole files as texts by name; of a group before the next one's.
 
     Of two values of one name the one of the plainer view has it, then the newer record; the
     other is `view.name`, if that is free. What does not fit any more is left out.
     """
     found: dict[str, str] = {}
     size = 0
-    for record in sorted(records, key=_rank):
+    for record in (one for group in groups for one in sorted(group, key=_rank)):
         for field, value in record.values.items():
             name, text = _AS.get((record.view, field), field), spelled(value)
             name = f"{record.view}.{field}" if name in found else name
@@ -96,7 +96,7 @@ def within(found: Sequence[Marker], span: TimeRange) -> tuple[Marker, ...]:
     )
 
 
-def carried(whole: Iterable[MetadataRecord], found: Sequence[Marker]) -> Carried:
+def carried(whole: Sequence[Iterable[MetadataRecord]], found: Iterable[Marker]) -> Carried:
     """What goes along with a job: the first markers, where there are more than fit."""
     first = sorted(found, key=lambda marker: (marker.part, marker.start_ms))[:MAX_MARKERS]
-    return Carried(metadata=by_name(whole), markers=tuple(first))
+    return Carried(metadata=by_name(*whole), markers=tuple(first))

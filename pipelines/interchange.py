@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Iterable
 from fractions import Fraction
+from math import floor
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ from pipelines import timecode
 from pipelines.timecode import Rate
 from schemas.base import Value
 from schemas.cuts import DeliveredTrack, Gap
+from schemas.metadata import Marker
 
 # Recorders begin at one o'clock, so that there is room before the first frame.
 RECORD_HOUR = 1
@@ -32,8 +35,21 @@ class Part(Value):
     end_ms: int
 
 
+class Marked(Value):
+    """A marker in the file, in its own count; `frames` is 0 for a moment."""
+
+    view: str
+    name: str
+    comment: str = ""
+    first_frame: int
+    frames: int = 0
+
+
 class Described(Value):
-    """An exported file as its sidecars tell of it; `rate` is None for a file of sound alone."""
+    """A file as what stands beside it tells of it; `rate` is None for a file of sound alone.
+
+    Without `parts` it is no cut of a channel, but a file as it is at its source.
+    """
 
     title: str
     file_name: str
@@ -46,10 +62,12 @@ class Described(Value):
     height: int | None = None
     sample_rate_hz: int | None = None
     start_timecode: str | None = None
-    parts: tuple[Part, ...]
+    parts: tuple[Part, ...] = ()
     tracks: tuple[DeliveredTrack, ...] = ()
     gaps: tuple[Gap, ...] = ()
     metadata: dict[str, str] = {}
+    markers: tuple[Marked, ...] = ()
+    content_type: str = "video/mp4"
 
     @property
     def counted(self) -> Rate:
@@ -65,13 +83,63 @@ class Described(Value):
 
 
 def start_count(described: Described) -> int:
-    """The label of the file's first frame, as a count: its own, else the wall clock's."""
+    """The label of the file's first frame, as a count: its own, else the wall clock's, else 0."""
     rate = described.counted
     if described.start_timecode is not None:
         found = timecode.count(described.start_timecode, rate)
         if found is not None:
             return found
-    return timecode.of_day(described.parts[0].start_ms, rate)
+    return timecode.of_day(described.parts[0].start_ms, rate) if described.parts else 0
+
+
+def marked(described: Described, markers: Iterable[Marker]) -> tuple[Marked, ...]:
+    """Markers in the file's count, where each stands in its part: those within it, in order."""
+    counted = (_in_part(described, marker) for marker in markers)
+    return tuple(sorted((m for m in counted if m is not None), key=lambda m: m.first_frame))
+
+
+def _in_part(described: Described, marker: Marker) -> Marked | None:
+    part = described.parts[marker.part] if marker.part < len(described.parts) else None
+    if part is None or max(marker.end_ms, marker.start_ms + 1) <= part.start_ms:
+        return None
+    first, end = (_count(described, at - part.start_ms) for at in (marker.start_ms, marker.end_ms))
+    first, end = max(0, first), min(end, part.frames)
+    if first >= part.frames:
+        return None
+    return Marked(
+        view=marker.view,
+        name=marker.name,
+        comment=marker.comment,
+        first_frame=part.first_frame + first,
+        frames=max(0, end - first),
+    )
+
+
+def counted_in(described: Described, markers: Iterable[Marker]) -> tuple[Marked, ...]:
+    """Markers that count from the file's first moment, in its own count, in order."""
+    found = (
+        Marked(
+            view=marker.view,
+            name=marker.name,
+            comment=marker.comment,
+            first_frame=_count(described, marker.start_ms),
+            frames=_count(described, marker.end_ms) - _count(described, marker.start_ms),
+        )
+        for marker in markers
+    )
+    return tuple(sorted(found, key=lambda one: one.first_frame))
+
+
+def _count(described: Described, at_ms: int) -> int:
+    """The frame on screen at a time, or the millisecond of sound alone."""
+    rate = described.rate or Fraction(1000)
+    return floor(Fraction(at_ms) * rate / 1000 + Fraction(1, 1000))
+
+
+def markers_of(described: Described, part: Part) -> tuple[Marked, ...]:
+    """The markers that stand in a part."""
+    end = part.first_frame + part.frames
+    return tuple(m for m in described.markers if part.first_frame <= m.first_frame < end)
 
 
 def source_count(described: Described, number: int) -> int:
@@ -129,6 +197,9 @@ def _event(described: Described, number: int, part: Part, record: int, rate: Rat
     ]
     lines.append(f"* FROM CLIP NAME: {plain(described.file_name)}")
     lines.append(f"* CHANNEL: {plain(part.channel)}")
+    for marker in markers_of(described, part):
+        label = timecode.label(record + marker.first_frame, rate)
+        lines.append(f"* LOC: {label} {'RED':<7} {plain(marker.name)[:200]}")
     return lines
 
 
@@ -212,7 +283,7 @@ def _otio_clip(
         },
         "active_media_reference_key": "DEFAULT_MEDIA",
         "effects": [],
-        "markers": [],
+        "markers": [_otio_marker(one, rate, begin) for one in markers_of(described, part)],
         "metadata": {
             "cuttingroom": {
                 "channel": part.channel,
@@ -221,6 +292,17 @@ def _otio_clip(
             }
         },
         "enabled": True,
+    }
+
+
+def _otio_marker(marker: Marked, rate: float, begin: int) -> dict[str, Any]:
+    return {
+        "OTIO_SCHEMA": "Marker.2",
+        "name": marker.name,
+        "color": "RED",
+        "comment": marker.comment,
+        "marked_range": _range(begin + marker.first_frame, marker.frames, rate),
+        "metadata": {"cuttingroom": {"view": marker.view}},
     }
 
 
@@ -324,6 +406,15 @@ def _fcp_clip(
         value=xml_text(part.channel),
         note=f"{part.start_ms} to {part.end_ms}",
     )
+    for marker in markers_of(described, part):
+        etree.SubElement(
+            clip,
+            "marker",
+            start=seconds_text((begin + marker.first_frame) * frame),
+            duration=seconds_text(max(1, marker.frames) * frame),
+            value=xml_text(marker.name),
+            note=xml_text(marker.comment),
+        )
 
 
 def seconds_text(time: Fraction) -> str:

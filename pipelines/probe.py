@@ -19,6 +19,7 @@ WHOLE_BYTES = 16 * MIB
 MAX_INDEX_BYTES = 128 * MIB
 MAX_BOXES = 64
 HEADER_BYTES = 16
+HOUR_MS = 3600 * 1000
 BOXED = frozenset({"mp4", "fmp4"})
 
 
@@ -109,7 +110,11 @@ def result(facts: ProbeFacts) -> Probed:
     )
 
 
-def dedup_key(fingerprint: str, file_id: str, validators: Validators, generation: int) -> str:
-    """The name under which looking at one version of a file is one job."""
-    version = validators.model_dump_json()
-    return f"probe\n{fingerprint}\n{file_id}\n{version}\n{generation}"
+def dedup_key(fingerprint: str, file_id: str, validators: Validators, now_ms: int) -> str:
+    """The name under which looking at one version of a file is one job.
+
+    A source that does not tell versions apart is looked at anew every hour.
+    """
+    told = validators.etag is not None or validators.modified_ms is not None
+    hour = "" if told else str(now_ms // HOUR_MS)
+    return f"probe\n{fingerprint}\n{file_id}\n{validators.model_dump_json()}\n{hour}"

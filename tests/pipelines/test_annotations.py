@@ -42,6 +42,15 @@ def test_the_newer_of_two_records_of_a_view_has_the_name() -> None:
     assert annotations.by_name(records) == {"title": "new", "news-clip.headline": "old"}
 
 
+def test_what_is_said_of_a_clip_goes_before_what_is_said_of_its_channel() -> None:
+    clip, channel = a_record("v", subject="goal"), a_record("dublin-core", subject="football")
+
+    assert annotations.by_name([clip], [channel]) == {
+        "subject": "goal",
+        "dublin-core.subject": "football",
+    }
+
+
 def test_what_does_not_fit_is_left_out() -> None:
     records = [a_record(f"v{n}", headline="x" * 16_000) for n in range(5)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import opentimelineio  # type: ignore[import-untyped]
@@ -14,6 +15,8 @@ from pipelines import interchange, timecode
 from pipelines.interchange import Described, Part
 from pipelines.xmp import xmp
 from schemas.cuts import DeliveredTrack
+from schemas.metadata import Marker
+from tests.xmp_reader import read_xmp
 
 NTSC, PAL, FILM = Fraction(30000, 1001), Fraction(25), Fraction(24000, 1001)
 # 2022-02-04T06:44:06Z
@@ -151,3 +154,143 @@ def test_sound_alone_is_counted_in_milliseconds() -> None:
 
     assert "001  R        A     C        06:44:06:000 06:44:09:000" in interchange.edl(file)
     assert opentimelineio.adapters.read_from_string(interchange.otio(file), "otio_json")
+
+
+# --- markers, and files as they are at their source
+
+MARKERS = (
+    Marker(view="Sport log", name="goal", comment="player: Ü & <b>", start_ms=AT + 400,
+           end_ms=AT + 1400),
+    Marker(view="Sport log", name="whistle", start_ms=AT + 60_500, end_ms=AT + 60_500, part=1),
+)  # fmt: skip
+
+
+def a_marked_file(rate: Fraction | None = PAL) -> Described:
+    file = a_file(rate)
+    return file.model_copy(update={"markers": interchange.marked(file, MARKERS)})
+
+
+@pytest.mark.parametrize(
+    ("span", "part", "found"),
+    [
+        ((AT, AT), 0, (0, 0)),
+        ((AT + 40, AT + 120), 0, (1, 2)),
+        ((AT - 500, AT + 1000), 0, (0, 25)),
+        ((AT + 1000, AT + 9000), 0, (25, 25)),
+        ((AT - 500, AT), 0, None),
+        ((AT - 500, AT - 500), 0, None),
+        ((AT + 2000, AT + 3000), 0, None),
+        ((AT + 60_000, AT + 60_400), 1, (50, 10)),
+        ((AT, AT + 100), 7, None),
+    ],
+)
+def test_a_marker_stands_where_its_moment_went(
+    span: tuple[int, int], part: int, found: tuple[int, int] | None
+) -> None:
+    given = Marker(view="v", name="n", start_ms=span[0], end_ms=span[1], part=part)
+
+    got = interchange.marked(a_file(), [given])
+
+    assert [(one.first_frame, one.frames) for one in got] == ([found] if found else [])
+
+
+def test_times_between_frames_belong_to_the_frame_on_screen() -> None:
+    given = [Marker(view="v", name="n", start_ms=ms, end_ms=ms) for ms in (0, 33, 34, 66, 67, 1001)]
+
+    got = interchange.counted_in(a_file(NTSC), given)
+
+    assert [one.first_frame for one in got] == [0, 0, 1, 1, 2, 30]
+
+
+def test_markers_stand_in_the_edl_at_their_record_labels() -> None:
+    lines = interchange.edl(a_marked_file()).split("\r\n")
+
+    found = [line for line in lines if line.startswith("* LOC")]
+    assert found == ["* LOC: 01:00:00:10 RED     goal", "* LOC: 01:00:02:12 RED     whistle"]
+    assert lines.index(found[0]) < lines.index(next(line for line in lines if line[:3] == "002"))
+
+
+def test_markers_are_read_by_otios_library() -> None:
+    text = interchange.otio(a_marked_file())
+
+    timeline = opentimelineio.adapters.read_from_string(text, "otio_json")
+
+    first, second = list(timeline.tracks[0])
+    (goal,) = first.markers
+    assert (goal.name, goal.comment) == ("goal", "player: Ü & <b>")
+    assert goal.marked_range.start_time - first.source_range.start_time == (
+        opentimelineio.opentime.RationalTime(10, 25)
+    )
+    assert goal.marked_range.duration.value == 25
+    assert [marker.name for marker in second.markers] == ["whistle"]
+
+
+def test_markers_stand_in_fcpxml_on_whole_frames() -> None:
+    root = etree.fromstring(interchange.fcpxml(a_marked_file(NTSC)).encode())
+
+    clip = root.findall(".//asset-clip")[0]
+    _, goal = clip.findall("marker")
+    start = Fraction((goal.get("start") or "").removesuffix("s"))
+    assert (goal.get("value"), goal.get("note")) == ("goal", "player: Ü & <b>")
+    assert (start - Fraction((clip.get("start") or "").removesuffix("s"))) * NTSC == 11
+    assert goal.get("duration") == "1001/1000s"
+
+
+def test_exiv2_reads_the_packet_back_in_full(tmp_path: Path) -> None:
+    words = {
+        "title": "Täst <&> news", "artist": "Ü", "copyright": "CC", "description": "two\nlines",
+        "subject": "fire, Wien", "publisher": "ORF", "contributor": "Bo", "language": "de",
+        "date": "2022-02-04T06:44:06.000Z", "type": "MovingImage", "coverage": "Wien",
+        "relation": "part of", "source": "wire", "identifier": "urn:x", "genre": "news",
+        "comment": "rough", "season": "2",
+    }  # fmt: skip
+    file = a_marked_file().model_copy(update={"metadata": words, "start_timecode": "10:00:00:00"})
+
+    found = read_xmp(xmp(file), tmp_path)
+
+    track = "Xmp.xmpDM.Tracks[2]/xmpDM:markers"
+    assert {
+        "Xmp.dc.title": 'lang="x-default" Täst <&> news',
+        "Xmp.dc.creator": "Ü",
+        "Xmp.dc.rights": 'lang="x-default" CC',
+        "Xmp.dc.description": 'lang="x-default" two\nlines',
+        "Xmp.dc.subject": "fire, Wien",
+        "Xmp.dc.publisher": "ORF",
+        "Xmp.dc.contributor": "Bo",
+        "Xmp.dc.language": "de",
+        "Xmp.dc.date": "2022-02-04T06:44:06.000Z",
+        "Xmp.dc.type": "MovingImage",
+        "Xmp.dc.coverage": "Wien",
+        "Xmp.dc.relation": "part of",
+        "Xmp.dc.source": "wire",
+        "Xmp.dc.identifier": "urn:x",
+        "Xmp.dc.format": "video/mp4",
+        "Xmp.xmpDM.genre": "news",
+        "Xmp.xmpDM.logComment": "rough",
+        "Xmp.xmpDM.videoFrameRate": "25",
+        "Xmp.xmpDM.startTimecode/xmpDM:timeValue": "10:00:00:00",
+        "Xmp.xmpDM.startTimecode/xmpDM:timeFormat": "25Timecode",
+        "Xmp.xmpDM.duration/xmpDM:value": "3000",
+        "Xmp.xmpDM.duration/xmpDM:scale": "1/1000",
+        "Xmp.xmpDM.Tracks[2]/xmpDM:trackName": "Sport log",
+        "Xmp.xmpDM.Tracks[2]/xmpDM:frameRate": "f25",
+        f"{track}[1]/xmpDM:startTime": "10",
+        f"{track}[1]/xmpDM:duration": "25",
+        f"{track}[1]/xmpDM:name": "goal",
+        f"{track}[1]/xmpDM:comment": "player: Ü & <b>",
+        f"{track}[2]/xmpDM:name": "whistle",
+    }.items() <= found.items()
+
+
+def test_a_file_at_its_source_has_no_ranges_and_no_invented_label(tmp_path: Path) -> None:
+    file = Described(
+        title="tape", file_name="tape.mxf", sha256="", size=5, duration_ms=0, rate=PAL, frames=0,
+        content_type="application/mxf",
+    )  # fmt: skip
+
+    found = read_xmp(xmp(file), tmp_path)
+
+    assert found["Xmp.dc.format"] == "application/mxf"
+    assert found["Xmp.xmpDM.videoFrameRate"] == "25"
+    assert not [key for key in found if "Tracks" in key or "timecode" in key.lower()]
+    assert not {"Xmp.dc.identifier", "Xmp.xmp.CreateDate"} & found.keys()

@@ -82,12 +82,17 @@ def test_an_index_without_measure_is_refused() -> None:
 
 
 def test_another_version_of_a_file_is_another_job() -> None:
-    names = {
-        dedup_key("f", "a.mp4", Validators(size=1), 0),
-        dedup_key("f", "a.mp4", Validators(size=2), 0),
-        dedup_key("f", "a.mp4", Validators(size=1, etag='"x"'), 0),
-        dedup_key("f", "a.mp4", Validators(size=1), 1),
-        dedup_key("g", "a.mp4", Validators(size=1), 0),
-    }
+    now_ms, hour_ms = 1_700_000_000_000, 3_600_000
+    version = Validators(size=1, etag='"x"')
+    names = [
+        dedup_key("f", "a.mp4", version, now_ms),
+        dedup_key("f", "a.mp4", Validators(size=2, etag='"x"'), now_ms),
+        dedup_key("f", "a.mp4", Validators(size=1, modified_ms=5), now_ms),
+        dedup_key("g", "a.mp4", version, now_ms),
+        dedup_key("f", "b.mp4", version, now_ms),
+        dedup_key("f", "a.mp4", Validators(size=1), now_ms),
+        dedup_key("f", "a.mp4", Validators(size=1), now_ms + hour_ms),
+    ]
 
-    assert len(names) == 5
+    assert len(set(names)) == len(names)
+    assert dedup_key("f", "a.mp4", version, now_ms + 99 * hour_ms) == names[0]
