@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from connectors.base import Artifact, CheckFence, Control, Intent, OnBytes, Writes
 from schemas.connectors import Published
-from schemas.errors import PermanentError
+from schemas.errors import DestinationUnavailable, PermanentError
 
 Remember = Callable[[Intent], None]
 """Stores the intent in the job record; raises `LeaseLost` where the attempt is stale."""
@@ -42,6 +42,38 @@ def already_published(target: Writes, earlier: Intent | None) -> Published | Non
     if earlier and done:
         target.abort(earlier)
     return done
+
+
+def earlier_set(
+    target: Writes, artifacts: Iterable[Artifact], check_fence: CheckFence
+) -> list[Published]:
+    """What an earlier attempt of the job published of files that belong together.
+
+    The one that makes them whole comes first: where it is there, all are, and stay as they are.
+    Where it is not, what is there of the others is removed: they would be of two attempts.
+    """
+    found: list[Published] = []
+    whole = False
+    for number, artifact in enumerate(artifacts):
+        published = _looked_for(target, artifact)
+        whole = whole or (number == 0 and published is not None)
+        if published is not None and whole:
+            found.append(published)
+        elif published is not None:
+            check_fence()
+            target.delete(published.key)
+        elif whole:
+            raise DestinationUnavailable(f"{artifact.key} was taken away again")
+    return found
+
+
+def _looked_for(target: Writes, artifact: Artifact) -> Published | None:
+    """The job's own file under an artifact's key; nothing begun stays behind."""
+    intent = target.begin(artifact)
+    try:
+        return target.find(intent)
+    finally:
+        target.abort(intent)
 
 
 def publish_once(

@@ -47,6 +47,7 @@ GRACE_S = 1.5
 STALL_S = 30.0
 DEFAULT_PRELOAD = (
     "media.forkserver",
+    "media.pace_child",
     "media.probe_child",
     "media.cut.tasks",
     "media.sprite_child",

@@ -8,8 +8,17 @@ from collections.abc import Mapping
 from pipelines import dash_reader, hls_writer
 from pipelines.codec_names import codec_names
 from pipelines.ffargs import Output
-from pipelines.hls_writer import LadderTrack
-from pipelines.rendition import SIDECAR, Design, Produced, RenditionFacts, Rung, design
+from pipelines.hls_writer import LadderTrack, TextTrack
+from pipelines.rendition import (
+    MAX_TEXTS,
+    Design,
+    Produced,
+    RenditionFacts,
+    Rung,
+    Source,
+    design,
+    sidecar_name,
+)
 from schemas.base import Value
 from schemas.commands import CreateRenditions
 from schemas.connectors import Destination, Published
@@ -33,6 +42,7 @@ _TYPES = {
 }
 _SHALLOW = "this ffmpeg's encoder makes 8 bits only, so the picture has fewer than the source's"
 _RANGES = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+_SIDECARS = frozenset(sidecar_name(number) for number in range(MAX_TEXTS))
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -42,6 +52,7 @@ class Item(Value):
     name: str
     key: str
     is_manifest: bool = False
+    is_part: bool = False
 
 
 def check_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
@@ -54,7 +65,8 @@ def check_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
             case "file":
                 steps.append(_probe_file(output, rungs[0], made, facts))
             case "hls":
-                steps += _hls_steps(output, made, rungs, facts, produced)
+                texts = _texts(produced, facts.known, _place(command, made)[1])
+                steps += _hls_steps(output, made, rungs, facts, texts if output.pictures else [])
             case "dash":
                 steps += _dash_steps(output, rungs, made, facts, produced)
     return Plan(steps=tuple(steps))
@@ -84,7 +96,10 @@ def _is_shallow(rung: Rung, made: Design, examined: Mapping[str, MediaInfo]) -> 
 
 
 def publish_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
-    """Every file goes to its key, each manifest after everything it names."""
+    """Every file goes to its key, each manifest after everything it names.
+
+    Encoders do not make the same bytes twice: a ladder is all of one attempt.
+    """
     made = design(command, facts)
     return Plan(
         steps=tuple(
@@ -95,15 +110,17 @@ def publish_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
                     key=item.key,
                     content_type=_type_of(item.name),
                 ),
+                together=item.is_part or item.is_manifest,
             )
-            for item in items(command, made, facts.made)
+            for item in items(command, made, facts)
         )
     )
 
 
-def items(command: CreateRenditions, made: Design, produced: Produced) -> tuple[Item, ...]:
+def items(command: CreateRenditions, made: Design, facts: RenditionFacts) -> tuple[Item, ...]:
     """What is published, in order."""
-    folder, own_name = _place(command, made)
+    produced, (folder, own_name) = facts.made, _place(command, made)
+    texts = _texts(produced, facts.known, own_name)
     files: list[Item] = []
     manifests: list[Item] = []
     taken: set[str] = set()
@@ -114,14 +131,34 @@ def items(command: CreateRenditions, made: Design, produced: Produced) -> tuple[
             files.append(Item(name=output.name, key=_joined(folder, name)))
             continue
         parts = _parts(output, produced)
-        files += [Item(name=part, key=_joined(folder, part)) for part in parts]
+        files += [Item(name=part, key=_joined(folder, part), is_part=True) for part in parts]
+        if output.form == "hls" and output.pictures:
+            files += [_text_item(number, folder) for number in range(len(texts))]
         name = own_name or (MASTER if output.form == "hls" else MANIFEST)
         held = MASTER if output.form == "hls" else output.name
         manifests.append(Item(name=held, key=_joined(folder, name), is_manifest=True))
-    if SIDECAR in produced.sizes:
-        stem = own_name.rpartition(".")[0] if own_name else "subtitles"
-        files.append(Item(name=SIDECAR, key=_joined(folder, f"{stem}.vtt")))
-    return (*files, *manifests)
+    beside = [Item(name=held, key=_joined(folder, name)) for held, name, _ in texts]
+    return (*beside, *files, *manifests)
+
+
+def _text_item(number: int, folder: str) -> Item:
+    name = _text_playlist(number)
+    return Item(name=name, key=_joined(folder, name), is_part=True)
+
+
+def _texts(
+    produced: Produced, source: Source, own_name: str | None
+) -> list[tuple[str, str, StreamInfo]]:
+    """Every file of subtitles: its name here, its name there, and the track it was made of."""
+    stem = own_name.rpartition(".")[0] if own_name else "subtitles"
+    there = [n for n in range(MAX_TEXTS) if sidecar_name(n) in produced.sizes]
+    taken: set[str] = set()
+    found = []
+    for number, stream in zip(there, source.texts, strict=False):
+        language = f".{_safe(stream.language)}" if len(there) > 1 and stream.language else ""
+        name = _unused(f"{stem}{language}.vtt", taken)
+        found.append((sidecar_name(number), name, stream))
+    return found
 
 
 def result(
@@ -132,7 +169,7 @@ def result(
 ) -> RenditionResult:
     """The answer: every recipe's outcome and every file as it was read back."""
     made = design(command, facts)
-    listed = items(command, made, facts.made)
+    listed = items(command, made, facts)
     by_name = {item.name: (item, done) for item, done in zip(listed, published, strict=True)}
     _check_names(by_name)
     return RenditionResult(
@@ -149,7 +186,7 @@ def result(
         sidecars=tuple(
             _delivered(done, made.duration_ms)
             for item, done in by_name.values()
-            if item.name == SIDECAR
+            if item.name in _SIDECARS
         ),
         notes=made.notes,
     )
@@ -183,8 +220,13 @@ def _slack_us(rung: Rung, made: Design, facts: RenditionFacts) -> int:
 
 
 def _hls_steps(
-    output: Output, made: Design, rungs: list[Rung], facts: RenditionFacts, produced: Produced
+    output: Output,
+    made: Design,
+    rungs: list[Rung],
+    facts: RenditionFacts,
+    texts: list[tuple[str, str, StreamInfo]],
 ) -> list[Step]:
+    produced = facts.made
     playlists = {
         label: hls_writer.media(produced.text(_playlist(output, label)), _playlist(output, label))
         for label in output.labels
@@ -196,9 +238,23 @@ def _hls_steps(
         _hold(rung, lengths[0], made, facts)
     for label, playlist in playlists.items():
         _all_there((_header(output, label), *hls_writer.names(playlist)), produced)
-    text = _master(output, made, facts, produced)
-    hls_writer.check_master(text, max(1, len(output.pictures)))
+    shown = tuple(
+        TextTrack(
+            label=f"{stream.language or 'subtitles'} {number + 1}",
+            uri=_text_playlist(number),
+            language=stream.language,
+        )
+        for number, (_, _, stream) in enumerate(texts)
+    )
+    text = _master(output, made, facts, produced, shown)
+    hls_writer.check_master(text, max(1, len(output.pictures)), len(shown))
     steps: list[Step] = [WriteText(name=MASTER, text=text)]
+    steps += [
+        WriteText(
+            name=_text_playlist(number), text=hls_writer.text_playlist(name, made.duration_ms)
+        )
+        for number, (_, name, _) in enumerate(texts)
+    ]
     for label, playlist in playlists.items():
         segments = hls_writer.names(playlist)
         steps.append(_probe_parts(_checked(output, label), _header(output, label), segments))
@@ -245,13 +301,19 @@ def _probe_parts(name: str, header: str, segments: tuple[str, ...]) -> Probe:
     return Probe(name=name, parts=(header, *edges))
 
 
-def _master(output: Output, made: Design, facts: RenditionFacts, produced: Produced) -> str:
+def _master(
+    output: Output,
+    made: Design,
+    facts: RenditionFacts,
+    produced: Produced,
+    texts: tuple[TextTrack, ...],
+) -> str:
     count = len(output.pictures)
     tracks = [
         _track(output, label, made, facts, produced, number)
         for number, label in enumerate(output.labels)
     ]
-    return hls_writer.master(tuple(tracks[:count]), tuple(tracks[count:]))
+    return hls_writer.master(tuple(tracks[:count]), tuple(tracks[count:]), texts)
 
 
 def _track(
@@ -420,6 +482,10 @@ def _place(command: CreateRenditions, made: Design) -> tuple[str, str | None]:
             folder, _, name = key.rpartition("/")
             return folder, name
     return key, None
+
+
+def _text_playlist(number: int) -> str:
+    return f"hls-text{number or ''}.m3u8"
 
 
 def _playlist(output: Output, label: str) -> str:

@@ -474,7 +474,7 @@ def text_pieces(command: ExportSegment, facts: ExportFacts) -> tuple[subtitles.P
 def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
     """What stands beside the file is written and published, then the file itself.
 
-    So whoever sees the file finds its sidecars there.
+    So whoever sees the file finds its sidecars there, and they tell of this very file.
     """
     name = output_name(command, facts)
     main = command.destination.model_copy(
@@ -491,10 +491,12 @@ def publish_plan(command: ExportSegment, facts: ExportFacts) -> Plan:
             to=main.model_copy(
                 update={"key": f"{_stem(main.key)}{each.ending}", "content_type": each.content_type}
             ),
+            together=True,
         )
         for each in found
     ]
-    return Plan(steps=(*writes, *beside, Publish(name=name, to=main)))
+    last = Publish(name=name, to=main, together=bool(beside))
+    return Plan(steps=(*writes, *beside, last))
 
 
 def _stem(name: str) -> str:

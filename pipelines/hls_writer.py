@@ -30,15 +30,37 @@ class LadderTrack(Value):
     channels: int = 2
 
 
-def master(pictures: tuple[LadderTrack, ...], sounds: tuple[LadderTrack, ...]) -> str:
-    """The multivariant playlist: the best rung first, the sound a group of its own."""
+class TextTrack(Value):
+    """The playlist of a track of subtitles."""
+
+    label: str
+    uri: str
+    language: str | None = None
+
+
+def master(
+    pictures: tuple[LadderTrack, ...],
+    sounds: tuple[LadderTrack, ...],
+    texts: tuple[TextTrack, ...] = (),
+) -> str:
+    """The multivariant playlist: the best rung first, sound and subtitles groups of their own."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     ordered = sorted(pictures, key=lambda rung: (-rung.width * rung.height, -rung.peak_bps))
     if ordered:
         lines += [_sound_line(sound, first=n == 0) for n, sound in enumerate(sounds)]
+        lines += [_text_line(text) for text in texts]
     for rung in ordered or sounds:
-        lines += [_variant_line(rung, sounds if ordered else ()), rung.uri]
+        shown = texts if ordered else ()
+        lines += [_variant_line(rung, sounds if ordered else (), shown), rung.uri]
     return "\n".join(lines) + "\n"
+
+
+def text_playlist(uri: str, duration_ms: int) -> str:
+    """A playlist whose one segment is a whole file of subtitles."""
+    seconds = max(1, -(-duration_ms // 1000))
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{seconds}"]
+    lines += ["#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-PLAYLIST-TYPE:VOD"]
+    return "\n".join([*lines, f"#EXTINF:{duration_ms / 1000:.3f},", uri, "#EXT-X-ENDLIST", ""])
 
 
 def media(text: str, name: str) -> MediaPlaylist:
@@ -59,11 +81,13 @@ def length_us(playlist: MediaPlaylist) -> int:
     return sum(segment.duration_us for segment in playlist.segments)
 
 
-def check_master(text: str, count: int) -> None:
+def check_master(text: str, count: int, texts: int = 0) -> None:
     """Refuse a multivariant playlist that our own reader does not read as what was meant."""
     found = hls.parse(text, f"{_BASE}master.m3u8", fetched_at_us=0)
     if not isinstance(found, MultivariantPlaylist) or len(found.variants) != count:
         raise CorruptMedia("the multivariant playlist does not list every rung")
+    if len(found.subtitles) != texts:
+        raise CorruptMedia("the multivariant playlist does not list every track of subtitles")
 
 
 def check_aligned(playlists: tuple[MediaPlaylist, ...]) -> None:
@@ -93,7 +117,17 @@ def _sound_line(sound: LadderTrack, *, first: bool) -> str:
     )
 
 
-def _variant_line(rung: LadderTrack, sounds: tuple[LadderTrack, ...]) -> str:
+def _text_line(text: TextTrack) -> str:
+    language = f',LANGUAGE="{text.language}"' if text.language else ""
+    return (
+        f'#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="{text.label}"{language},'
+        f'DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="{text.uri}"'
+    )
+
+
+def _variant_line(
+    rung: LadderTrack, sounds: tuple[LadderTrack, ...], texts: tuple[TextTrack, ...]
+) -> str:
     codecs = ",".join(dict.fromkeys((rung.codec, *(sound.codec for sound in sounds))))
     peak = rung.peak_bps + max((sound.peak_bps for sound in sounds), default=0)
     average = rung.average_bps + max((sound.average_bps for sound in sounds), default=0)
@@ -106,4 +140,6 @@ def _variant_line(rung: LadderTrack, sounds: tuple[LadderTrack, ...]) -> str:
         attributes.append(f"VIDEO-RANGE={rung.hdr or 'SDR'}")
     if sounds:
         attributes.append('AUDIO="sound"')
+    if texts:
+        attributes.append('SUBTITLES="text"')
     return f"#EXT-X-STREAM-INF:{','.join(attributes)}"

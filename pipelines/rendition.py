@@ -26,6 +26,8 @@ _TRUNCATED_US = 1_000_000
 _HDR = {"smpte2084", "arib-std-b67"}
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _STILLS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+# More than anybody offers in one ladder.
+MAX_SOUNDS = MAX_TEXTS = 8
 _TEXTS = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _BITMAPS = {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle"}
 _DEFAULT_RATE = Fraction(25)
@@ -61,6 +63,12 @@ class Source(Value):
     def subtitles(self) -> StreamInfo | None:
         """The subtitles: the default ones before others."""
         return _first(s for s in self.info.streams if s.kind == "subtitle")
+
+    @property
+    def texts(self) -> tuple[StreamInfo, ...]:
+        """The subtitles that can be written as text, the default ones first."""
+        found = [s for s in self.info.streams if s.kind == "subtitle" and s.codec in _TEXTS]
+        return tuple(sorted(found, key=lambda stream: not stream.default)[:MAX_TEXTS])
 
     def track(self, stream: StreamInfo) -> TrackPace:
         """The pace of a stream that was found to have one."""
@@ -240,11 +248,23 @@ def _turns_kept(source: Source, made: Design) -> list[Step]:
 
 
 def _sidecar_steps(source: Source, duration_ms: int) -> list[Step]:
-    subtitles = source.subtitles
-    if subtitles is None or subtitles.codec not in _TEXTS:
-        return []
-    argv = ffargs.sidecar(source.input, subtitles.index, SIDECAR)
-    return [RunFfmpeg(argv=argv, duration_ms=duration_ms, encoders=("webvtt",))]
+    return [
+        RunFfmpeg(
+            argv=ffargs.sidecar(source.input, stream.index, sidecar_name(number)),
+            duration_ms=duration_ms,
+            encoders=("webvtt",),
+        )
+        for number, stream in enumerate(source.texts)
+    ]
+
+
+def sidecar_name(number: int) -> str:
+    """The file of a track of subtitles, in the workspace.
+
+    >>> sidecar_name(0), sidecar_name(1)
+    ('subtitles.vtt', 'subtitles-1.vtt')
+    """
+    return SIDECAR if number == 0 else SIDECAR.replace(".", f"-{number}.")
 
 
 def design(command: CreateRenditions, facts: RenditionFacts) -> Design:
@@ -273,6 +293,7 @@ class _Designer:
         """The design of every recipe."""
         for recipe in self._recipes:
             self._add(recipe)
+        self._notes += self._left_out()
         self._fill_ladders()
         if not self._rungs:
             raise UnsupportedMedia("the source holds nothing that the recipes ask for")
@@ -296,6 +317,22 @@ class _Designer:
             duration_ms=-(-length_us // 1000),
             notes=tuple(self._notes),
         )
+
+    def _left_out(self) -> list[str]:
+        """What of the source is in nothing that is made."""
+        streams = self._source.info.streams
+        found = []
+        ladders = any(recipe.packaging and recipe.audio for recipe in self._recipes)
+        if ladders and len(self._source.sounds) > MAX_SOUNDS:
+            found.append(f"a ladder has the first {MAX_SOUNDS} sounds of the source alone")
+        texts = [s for s in streams if s.kind == "subtitle"]
+        wanted = {recipe.subtitles for recipe in self._recipes}
+        kept = len(self._source.texts) if "sidecar" in wanted else int("burn_in" in wanted)
+        if len(texts) > kept:
+            told = ", ".join(s.language or "und" for s in texts)
+            found.append(f"{len(texts) - kept} of the source's subtitles ({told}) were left out")
+        data = sum(stream.kind == "data" for stream in streams)
+        return found + ([f"{data} data track(s) of the source were left out"] if data else [])
 
     def _add(self, recipe: Profile) -> None:
         notes: list[str] = []
@@ -393,7 +430,7 @@ class _Designer:
             notes.append("the source has no subtitles")
             return None
         if recipe.subtitles == "sidecar":
-            if found.codec not in _TEXTS:
+            if not self._source.texts:
                 notes.append(f"{found.codec} subtitles are pictures and have no text to write")
             return None
         if found.codec not in _TEXTS | _BITMAPS:
@@ -473,7 +510,7 @@ class _Designer:
         found = self._source.sounds
         if not found:
             notes.append("the source has no sound")
-        chosen = found[:1] if recipe.packaging else found
+        chosen = found[:MAX_SOUNDS] if recipe.packaging else found
         return tuple(self._sound(stream, recipe.audio, notes) for stream in chosen)
 
     def _sound(self, stream: StreamInfo, recipe: AudioRecipe, notes: list[str]) -> int:
@@ -486,6 +523,7 @@ class _Designer:
             copied=self._sound_meets(stream, recipe),
             channels=min(recipe.channels, stream.channels or recipe.channels),
             loudness=heard,
+            language=stream.language,
         )
         if sound.copied:
             notes.append("the source's sound meets the recipe: it was copied, not encoded")

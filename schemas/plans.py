@@ -128,11 +128,15 @@ class Probe(Value):
 
 
 class Publish(Value):
-    """Put a file at its destination, once, and read it back."""
+    """Put a file at its destination, once, and read it back.
+
+    `together`: all such files of a plan are of one attempt, the last of them makes them whole.
+    """
 
     step: Literal["publish"] = "publish"
     name: str
     to: Destination
+    together: bool = False
 
 
 class KeepGuide(Value):

@@ -145,6 +145,49 @@ def subtitled() -> Path:
     return path
 
 
+@lru_cache(maxsize=1)
+def bilingual() -> Path:
+    """A picture with sound and a text track in two languages."""
+    text = folder() / "both.srt"
+    text.write_text(_SUBTITLES, encoding="utf-8")
+    path = folder() / "bilingual.mkv"
+    inputs = [
+        "-i",
+        str(made("h264 and aac in mp4")),
+        "-f",
+        "lavfi",
+        "-i",
+        _SOUND.replace("440", "880"),
+    ]
+    inputs += ["-i", str(text), "-i", str(text)]
+    maps = [
+        "-map",
+        "0:v",
+        "-map",
+        "0:a",
+        "-map",
+        "1:a",
+        "-map",
+        "2:s",
+        "-map",
+        "3:s",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "aac",
+        "-c:s",
+        "srt",
+    ]
+    named = [
+        part
+        for number, language in enumerate(("eng", "deu"))
+        for kind in "as"
+        for part in (f"-metadata:s:{kind}:{number}", f"language={language}")
+    ]
+    run(*inputs, *maps, *named, str(path))
+    return path
+
+
 def cut_off(source: Path, share: float, name: str) -> Path:
     """The first part of a file's bytes."""
     path = folder() / name

@@ -1,4 +1,4 @@
-"""The real worker of the clip queue, whose media store halts at a moment that a file names.
+"""Real workers of clips and exports, whose media store halts at a moment that a file names.
 
 `clip_worker.py DATA_DIR SLOTS`, the settings in the environment. A file `halts/<moment>-<key>` in
 the folder makes the first attempt that comes there write its process id into `reached/` and stay.
@@ -85,7 +85,7 @@ class Halting:
 
 
 def main() -> None:
-    """Serve the clip queue."""
+    """Serve the queues."""
     data, slots = Path(sys.argv[1]), int(sys.argv[2])
     settings = Settings.from_env(os.environ)
     works = registry.works()
@@ -95,7 +95,7 @@ def main() -> None:
         store: Any = Halting(world.media_store, data)
         return Parts(works, made, replace(world, media_store=store), world.media.start)
 
-    serve(settings, {"clip": slots}, parts)
+    serve(settings, {"clip": slots, "export": slots}, parts)
 
 
 if __name__ == "__main__":

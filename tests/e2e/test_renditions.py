@@ -215,6 +215,44 @@ def test_subtitles_lie_beside_the_picture_as_webvtt(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loudness", [{}, {"loudnessLufs": -20}], ids=["plain", "levelled"])
+def test_every_language_is_a_choice_of_the_ladder(loudness: dict[str, Any], tmp_path: Path) -> None:
+    rungs = [rung | {"subtitles": "sidecar", "audio": SOUND | loudness} for rung in packaged("hls")]
+
+    job = render(sources.bilingual(), rungs, tmp_path / "film.m3u8")
+
+    assert job.state == "succeeded", job.error
+    master = m3u8.load(str(tmp_path / "film.m3u8"))
+    listed = [(m.type, m.language, m.uri) for m in master.media]
+    assert listed == [
+        ("AUDIO", "eng", "hls-sound.m3u8"),
+        ("AUDIO", "deu", "hls-sound1.m3u8"),
+        ("SUBTITLES", "eng", "hls-text.m3u8"),
+        ("SUBTITLES", "deu", "hls-text1.m3u8"),
+    ]
+    assert {p.stream_info.subtitles for p in master.playlists} == {"text"}
+    for track in master.media:
+        segments = m3u8.load(str(tmp_path / track.uri)).segments
+        assert all((tmp_path / segment.uri).is_file() for segment in segments)
+    told = job.result or {}
+    assert {s["key"] for s in told["sidecars"]} == {"film.eng.vtt", "film.deu.vtt"}
+    assert [a["language"] for a in told["renditions"][0]["audio"]] == ["eng", "deu"]
+    assert told["notes"] == [note for note in told["notes"] if "left out, the ladder" in note]
+
+
+@pytest.mark.slow
+def test_dash_offers_each_language_as_a_set_and_tells_what_it_left_out(tmp_path: Path) -> None:
+    job = render(sources.bilingual(), packaged("dash"), tmp_path / "m.mpd")
+
+    assert job.state == "succeeded", job.error
+    text = (tmp_path / "m.mpd").read_text(encoding="utf-8")
+    sets = re.findall(r'<AdaptationSet [^>]*contentType="audio"[^>]*>', text)
+    assert [re.findall(r'lang="(\w+)"', one) for one in sets] == [["eng"], ["deu"]]
+    notes = (job.result or {})["notes"]
+    assert "2 of the source's subtitles (eng, deu) were left out" in notes
+
+
+@pytest.mark.slow
 def test_subtitles_are_drawn_or_the_lacking_filter_is_named(tmp_path: Path) -> None:
     job = render(sources.subtitled(), [a_recipe(subtitles="burn_in")], tmp_path / "o.mp4")
 
