@@ -145,7 +145,10 @@ def time_range(node: object, pointer: str) -> Span | None:
 
 
 def _text(value: object) -> str:
-    return value[:MAX_NAME] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # Half a surrogate pair is no character: nothing could write it down.
+    return value[:MAX_NAME].encode("utf-8", "replace").decode("utf-8")
 
 
 def _listed(node: Node, name: str, pointer: str) -> Iterator[tuple[str, Any]]:
