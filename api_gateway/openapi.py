@@ -21,6 +21,7 @@ _TAGS = (
     ("epg", "Programme guides: stations, schedules, and which channel is which station."),
     ("jobs", "Long work: what was asked for, how far it is, what came of it."),
     ("events", "Every change of every job, as it happens or page by page."),
+    ("webhooks", "Events sent to you, signed, tried for a day; with a log of every delivery."),
     ("authentication", "API keys, log-in, second factors, recovery, sign-on."),
     ("tenants", "The tenant itself: its rules, its sign-on, its end."),
     ("users", "The people of a tenant."),

@@ -490,4 +490,44 @@ EXPORTING = (
         "invalid",
     ),
 )
-REFUSED = FILE_IDS + BODIES + QUERIES + CREDENTIALS + PLACES + LOCALIZING + THUMBNAILS + EXPORTING
+
+
+def _webhook(what: str, body: bytes, code: str) -> Refused:
+    return Refused(what, "POST", "/v1/webhooks", 422, code, body)
+
+
+WEBHOOKS = (
+    _webhook("a webhook without TLS", b'{"url":"http://hooks.example.com/"}', "url_invalid"),
+    _webhook("a webhook at an address of ours", b'{"url":"https://127.0.0.1/"}', "url_invalid"),
+    _webhook(
+        "a webhook at the cloud's metadata", b'{"url":"https://169.254.169.254/"}', "url_invalid"
+    ),
+    _webhook(
+        "a webhook with a password in its URL", b'{"url":"https://a:b@c.example/"}', "url_invalid"
+    ),
+    _webhook("a webhook without a URL", b"{}", "invalid"),
+    _webhook(
+        "a webhook for events that are none",
+        b'{"url":"https://c.example/","events":["clip.lost"]}',
+        "invalid",
+    ),
+    Refused("a webhook that is not there", "GET", "/v1/webhooks/none", 404, "not_found"),
+    Refused(
+        "a delivery of a webhook that is not there",
+        "POST",
+        "/v1/webhooks/none/deliveries/none/redeliver",
+        404,
+        "not_found",
+    ),
+)
+REFUSED = (
+    WEBHOOKS
+    + FILE_IDS
+    + BODIES
+    + QUERIES
+    + CREDENTIALS
+    + PLACES
+    + LOCALIZING
+    + THUMBNAILS
+    + EXPORTING
+)

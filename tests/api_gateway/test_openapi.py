@@ -149,11 +149,13 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
     _fail(kit, job)
     recipe = {"name": "mine", "video": {"codec": "h264", "height": 360}}
     rendition = kit.post("/v1/renditions", recipe, key=key).json()["id"]
+    receiver = {"url": "https://hooks.example.com/"}
     return {
         "connector": connector,
         "job": job,
         "key": made,
         "rendition": rendition,
+        "webhook": kit.post("/v1/webhooks", receiver, key=key).json()["id"],
         "user": kit.user("robin@example.com", "viewer", of=key).id,
         "fileId": FILE_ID,
     }
@@ -175,6 +177,7 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
         "jobs": "job",
         "api-keys": "key",
         "renditions": "rendition",
+        "webhooks": "webhook",
         "users": "user",
     }.get(kind, "")
     identity = changes.get("id") or places.get(own) or places.get("id", "unknown")
