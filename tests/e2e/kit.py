@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from cli.addresses import stream_type
 from cli.clip import Asked, make
 from connectors.local import Folder
 from connectors.sealing import new_key
@@ -131,7 +132,7 @@ class _Simulated(Runtime):
 
 def _command(url: str, start_ms: int, end_ms: int, asked: dict[str, Any]) -> ClipFromStream:
     return a_clip_command(
-        connector=a_connector_ref(config={"url": url}),
+        connector=a_connector_ref(type=stream_type(url), config={"url": url}),
         range=TimeRange(start_ms=start_ms, end_ms=end_ms),
         destination=Destination(key="clip.mp4"),
         **asked,
