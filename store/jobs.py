@@ -14,6 +14,7 @@ from store import keys
 from store.acceptance import acceptance
 from store.client import Store, fields, translated
 from store.listing import JobFilter, Page, list_jobs
+from store.notices import Notice, after_failure, after_success
 from store.records import job_of, lease_of
 
 
@@ -133,11 +134,13 @@ class RedisLedger:
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> None:
         """The job succeeded."""
-        self._hold(lease, "finish", "succeeded", json.dumps(result, allow_nan=False), "")
+        told = _words(after_success(lease, result))
+        self._hold(lease, "finish", "succeeded", json.dumps(result, allow_nan=False), "", *told)
 
     def fail(self, lease: Lease, error: JobError) -> None:
         """The job failed for good."""
-        self._hold(lease, "finish", "failed", "", error.model_dump_json())
+        told = _words(after_failure(lease, error))
+        self._hold(lease, "finish", "failed", "", error.model_dump_json(), *told)
 
     def cancelled(self, lease: Lease) -> None:
         """The job stopped because somebody cancelled it."""
@@ -151,6 +154,10 @@ class RedisLedger:
     def _hold(self, lease: Lease, script: str, *args: str | int) -> None:
         if self._store.run(script, lease.job_id, lease.fence, *args) == "lost":
             raise LeaseLost(f"job {lease.job_id} is held by another worker")
+
+
+def _words(notices: Sequence[Notice]) -> list[str]:
+    return [word for notice in notices for word in (notice.type, json.dumps(notice.data))]
 
 
 def _text(number: float | None) -> str:
