@@ -61,6 +61,10 @@ class DashOrigin(Origin):
             for name, data in single_files(asset).items():
                 self.put(name, data)
 
+    def __enter__(self) -> DashOrigin:
+        super().__enter__()
+        return self
+
     def content(self, mount: str, path: str) -> bytes | None:
         """The manifest as it is now, or a file."""
         if path == MPD and MPD not in self._mounts[mount].extra:
