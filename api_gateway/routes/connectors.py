@@ -23,7 +23,7 @@ from connectors.registry import ConnectorType
 from connectors.sealing import masked, merged
 from schemas.base import WireValue
 from schemas.connectors import Capability, Connector, ConnectorRef
-from schemas.errors import CuttingRoomError
+from schemas.errors import AccessDenied, CuttingRoomError
 from schemas.jobs import State
 from schemas.times import rfc3339
 from store.listing import JobFilter
@@ -300,7 +300,16 @@ async def check_connector_auth(
         sealed = deps.sealer.seal_auth(held.tenant_id, held.id, auth)
         ref = ref.model_copy(update={"sealed_auth": sealed})
     checked = await _tried(deps, ref, kind)
+    given = body is not None and body.auth is not None
+    if not given and checked.code == AccessDenied.code:
+        await in_thread(_tell_denied, deps, held, checked)
     return Response(checked.model_dump_json(by_alias=True), media_type="application/json")
+
+
+def _tell_denied(deps: Gateway, held: Connector, checked: AuthCheckView) -> None:
+    """What was tried is what the connector's jobs will be refused with."""
+    told = {"connectorId": held.id, "code": checked.code, "message": checked.detail}
+    deps.events.emit(held.tenant_id, "connector.auth_failed", told)
 
 
 async def _tried(deps: Gateway, ref: ConnectorRef, kind: ConnectorType) -> AuthCheckView:

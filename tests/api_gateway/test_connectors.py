@@ -140,3 +140,20 @@ def test_credentials_that_do_not_work_are_an_answer(kit: Kit, body: object) -> N
     assert answer.status_code == 200
     assert answer.json()["valid"] is False
     assert answer.json()["code"]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [(None, ["connector.auth_failed"]), ({"auth": {}}, [])],
+    ids=["kept", "given"],
+)
+def test_kept_credentials_that_are_refused_are_told_of(
+    kit: Kit, body: object, told: list[str]
+) -> None:
+    connector = kit.connector()
+
+    kit.post(f"/v1/connectors/{connector}/auth-check", body)
+
+    found = kit.get("/v1/events?limit=10").json()["items"]
+    assert [event["type"] for event in found] == told
+    assert all(event["data"]["connectorId"] == connector for event in found)
