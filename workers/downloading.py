@@ -23,12 +23,16 @@ from schemas.errors import (
     RetryableError,
     SourceChanged,
     SourceUnavailable,
+    StoreUnavailable,
     TooLarge,
     WorkerInterrupted,
 )
 from schemas.localized import FetchedFile, Resume, SourceFile
 from schemas.media import ByteRange
 
+# A shared rate is asked for in parts this long: ten questions a second, whoever asks.
+GRANT_S = 0.1
+ALONE_S = 5.0
 BUFFER_BYTES = 256 * 1024
 HASH_BYTES = 1024 * 1024
 WINDOW_S = 0.1
@@ -41,6 +45,10 @@ PART, RESUME = ".part", ".resume"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
+Grant = Callable[[int], float]
+"""Asks for so many bytes of a rate that others take from too; the seconds to wait for them."""
+
+
 @dataclass
 class Options:
     """How to go about it."""
@@ -48,6 +56,7 @@ class Options:
     max_connections: int = MAX_CONNECTIONS
     max_bytes: int = 1 << 50
     max_bytes_per_s: int | None = None
+    grant: Grant | None = None
     first_pause_s: float = FIRST_PAUSE_S
     on_bytes: OnBytes = lambda _count: None
     report: Callable[[float], None] = lambda _fraction: None
@@ -120,10 +129,17 @@ class _State:
 
 
 class Throttle:
-    """So many bytes a second, shared by everybody who takes from it."""
+    """So many bytes a second, shared by everybody who takes from it.
 
-    def __init__(self, bytes_per_s: int | None) -> None:
+    With a `grant` the rate is one of all processes: a part of it is asked for at a time. Where
+    nobody grants anything, this process keeps the rate alone.
+    """
+
+    def __init__(self, bytes_per_s: int | None, grant: Grant | None = None) -> None:
         self._rate = bytes_per_s
+        self._grant = grant
+        self._credit = 0
+        self._alone_until = 0.0
         self._free_at = time.monotonic()
         self._lock = threading.Lock()
 
@@ -138,8 +154,23 @@ class Throttle:
             return 0.0
         with self._lock:
             now = time.monotonic()
+            if self._grant is not None and now >= self._alone_until:
+                return self._granted(self._grant, self._rate, count, now)
             self._free_at = max(self._free_at, now) + count / self._rate
             return self._free_at - now
+
+    def _granted(self, grant: Grant, rate: int, count: int, now: float) -> float:
+        """Spend what was granted already; ask for more where that is not enough."""
+        self._credit -= count
+        if self._credit < 0:
+            part = max(-self._credit, int(rate * GRANT_S), 1)
+            try:
+                self._free_at = now + grant(part)
+                self._credit += part
+            except StoreUnavailable:
+                self._alone_until, self._credit = now + ALONE_S, 0
+                self._free_at = max(self._free_at, now) + count / rate
+        return max(0.0, self._free_at - now)
 
 
 class Download:
@@ -153,7 +184,7 @@ class Download:
         options: Options,
     ) -> None:
         self.connect, self.source, self.options = connect, source, options
-        self.throttle = Throttle(options.max_bytes_per_s)
+        self.throttle = Throttle(options.max_bytes_per_s, options.grant)
         self._target = target
         self._part = target.with_name(target.name + PART)
         self._resume = target.with_name(target.name + RESUME)
@@ -462,7 +493,10 @@ class _Whole:
         self._options.on_bytes(count)
         if self._expected.size:
             self._options.report(at / self._expected.size)
-        self._never.wait(self._download.throttle.wait_s(count))
+        until = time.monotonic() + self._download.throttle.wait_s(count)
+        while (left_s := until - time.monotonic()) > 0:
+            self._never.wait(min(left_s, WINDOW_S))
+            self._options.control()
 
 
 def boot_id() -> str:

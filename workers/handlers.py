@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from store.client import Store
 from store.epg import Guides
 from store.localized import Localized
+from store.pacing import Pacing
 from workers.cutting import cut_all
 from workers.encoding import probe_all, read_stored, run_all, turn_all
 from workers.epg import keep as keep_guides
@@ -126,6 +127,7 @@ HANDLERS: Handlers = {
 def build(settings: Settings, localized: Localized | None = None) -> tuple[Handlers, World]:
     """The handlers by step type, and their world; nothing is contacted or started yet."""
     egress = Egress(allow_cidrs=settings.allow_cidrs)
+    store = Store.from_url(settings.redis_url.get_secret_value())
     env = ConnectorEnv(egress=egress, settings=settings, clock=epoch_ms)
     return HANDLERS, World(
         settings=settings,
@@ -134,6 +136,7 @@ def build(settings: Settings, localized: Localized | None = None) -> tuple[Handl
         env=env,
         media=shared(allow_unjailed=settings.allow_unjailed),
         media_store=open_media_store(settings),
-        guides=Guides(Store.from_url(settings.redis_url.get_secret_value())),
+        guides=Guides(store),
         localized=localized,
+        pacing=Pacing(store) if localized is not None else None,
     )

@@ -26,7 +26,7 @@ from schemas.localized import FetchedFile, LocalizedFile, SourceFile, Validators
 from schemas.plans import FetchFile
 from store.localized import Place
 from workers import metrics
-from workers.downloading import Download, Options
+from workers.downloading import Download, Grant, Options
 from workers.run import Run
 from workers.streams import OUTPUT, clip_of, cut_here, read_whole
 from workers.world import World, world_of
@@ -71,10 +71,19 @@ def fetch_file(step: FetchFile, run: Run, report: Report) -> FetchedFile:
         max_connections=step.max_connections,
         max_bytes=step.max_bytes,
         max_bytes_per_s=step.max_bytes_per_s,
+        grant=_granting(world, step),
         report=report,
     )
     target = run.workspace / step.name
     return fetch(run, lambda: world.reads(step.connector), step.source, target, options)
+
+
+def _granting(world: World, step: FetchFile) -> Grant | None:
+    """The connector's rate, which every worker of the service takes from."""
+    rate, pacing, ref = step.max_bytes_per_s, world.pacing, step.connector
+    if rate is None or pacing is None:
+        return None
+    return lambda count: pacing.grant(f"{ref.tenant_id}/{ref.id}", rate, count)
 
 
 def fetch(

@@ -13,6 +13,7 @@ from schemas.connectors import Capability, ConnectorRef, Destination
 from schemas.settings import Settings
 from store.epg import Guides
 from store.localized import Localized
+from store.pacing import Pacing
 from workers.run import Run
 
 
@@ -20,7 +21,8 @@ from workers.run import Run
 class World:
     """Put together once by a composition root; safe to share between threads.
 
-    `localized` is the index of localized files, None in a process without Redis.
+    `localized` is the index of localized files and `pacing` what keeps connectors' rates, None in
+    a process without Redis.
     """
 
     settings: Settings
@@ -31,6 +33,7 @@ class World:
     media_store: Writes
     guides: Guides
     localized: Localized | None = None
+    pacing: Pacing | None = None
 
     def live(self, ref: ConnectorRef) -> Live:
         """The connector as a source of channels, or `Unsupported`."""

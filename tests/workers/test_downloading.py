@@ -13,9 +13,9 @@ import pytest
 
 from connectors.base import Control
 from pipelines import localize
-from schemas.errors import Cancelled, SourceChanged, SourceUnavailable
+from schemas.errors import Cancelled, SourceChanged, SourceUnavailable, StoreUnavailable
 from schemas.localized import FetchedFile, SourceFile, Validators
-from workers.downloading import PART, RESUME, Download, Options, boot_id
+from workers.downloading import PART, RESUME, Download, Options, Throttle, boot_id
 
 DATA = bytes(range(253)) * 12_000
 VERSION = Validators(size=len(DATA), etag='"1"')
@@ -168,3 +168,28 @@ def test_a_source_that_never_recovers_fails_with_its_own_error(tmp_path: Path) -
     held = localize.resume_of(target.with_name(target.name + RESUME).read_text())
     assert held is not None
     assert sum(span.length for span in held.done) > 0
+
+
+def test_a_shared_rate_is_asked_for_in_parts_and_waited_for() -> None:
+    asked: list[int] = []
+
+    def grant(count: int) -> float:
+        asked.append(count)
+        return 50.0 * len(asked)
+
+    throttle = Throttle(100_000, grant)
+    waits = [throttle.wait_s(4_000) for _ in range(5)]
+
+    assert asked == [10_000, 10_000]
+    assert waits == [pytest.approx(w, abs=1) for w in (50, 50, 100, 100, 100)]
+
+
+def test_a_process_keeps_the_rate_alone_while_nobody_grants() -> None:
+    def nobody(_count: int) -> float:
+        raise StoreUnavailable("away")
+
+    throttle = Throttle(1_000, nobody)
+
+    waits = [throttle.wait_s(1_000) for _ in range(3)]
+
+    assert waits == [pytest.approx(n, abs=0.5) for n in (1, 2, 3)]
