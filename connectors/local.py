@@ -171,9 +171,13 @@ class Folder(FolderUploads):
             except FileExistsError:
                 if not is_ours(folder, name, intent):
                     raise conflict(intent["key"]) from None
+                # Bytes of an earlier attempt: told of as they are, not as ours were.
+                found = self._published(intent, folder)
+            else:
+                found = self._told(intent, intent["size"], intent["sha256"])
             # A leftover name after a power cut is the janitor's: nothing waits for the disk here.
             unlink(folder, intent["temp"], lasting=False)
-            return self._published(intent, folder)
+            return found
 
     def abort(self, intent: Intent) -> None:
         """Remove the temporary file."""

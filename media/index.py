@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median_low
@@ -13,7 +14,7 @@ import av  # noqa: F401  preloaded for the warm parent of jailed children
 
 from media.cut.facts import picture_facts, sets_clash
 from media.cut.keys import keys
-from media.cut.source import Opener, OpenSegment
+from media.cut.source import Opener, OpenSegment, Read
 from media.cut.ts import WRAP, unwrapped
 from schemas.cuts import (
     Anchor,
@@ -31,8 +32,11 @@ from schemas.media import HeldSegment, HeldTrack
 Report = Callable[[int, int], None]
 
 
-def index_tracks(request: CutRequest, workspace: Path, report: Report) -> MediaIndex:
+def index_tracks(
+    request: CutRequest, workspace: Path, report: Report, read: Read = Path.read_bytes
+) -> MediaIndex:
     """The facts of all that a request holds; `report(done, total)` counts segments."""
+    opener = partial(Opener, workspace, read=read)
     total = sum(len(track.segments) + len(track.anchors) for track in request.tracks)
     tolerant = request.gaps != "fail"
     runs: list[Run] = []
@@ -45,10 +49,10 @@ def index_tracks(request: CutRequest, workspace: Path, report: Report) -> MediaI
         report(done, total)
 
     for number, track in enumerate(request.tracks):
-        for builder in _builders(number, track, workspace, opened, tolerant=tolerant):
+        for builder in _builders(number, track, opener, opened, tolerant=tolerant):
             runs.extend(builder.runs())
             anchors.extend(_stated(track, builder.anchors()))
-        anchors.extend(_outside(number, track, workspace))
+        anchors.extend(_outside(number, track, opener))
         opened(len(track.anchors))
     return MediaIndex(runs=tuple(runs), anchors=tuple(anchors))
 
@@ -81,7 +85,7 @@ class _Found:
 def _builders(
     number: int,
     track: HeldTrack,
-    workspace: Path,
+    opener: Callable[[], Opener],
     opened: Callable[[int], None],
     *,
     tolerant: bool,
@@ -95,7 +99,7 @@ def _builders(
             builder = None
         if held.gap:
             continue
-        builder = builder or _RunBuilder(number, workspace)
+        builder = builder or _RunBuilder(number, opener())
         if not builder.add(at, held, tolerant=tolerant):
             yield builder
             builder = None
@@ -106,9 +110,9 @@ def _builders(
 class _RunBuilder:
     """Takes in segments in a row and finds where they do not really join."""
 
-    def __init__(self, track: int, workspace: Path) -> None:
+    def __init__(self, track: int, opener: Opener) -> None:
         self._track = track
-        self._opener = Opener(workspace)
+        self._opener = opener
         self._found: list[_Found] = []
         self._facts: list[PictureFacts | None] = []
 
@@ -212,13 +216,13 @@ def _anchor(track: int, held: HeldSegment, found: _Found, number: int | None) ->
     )
 
 
-def _outside(number: int, track: HeldTrack, workspace: Path) -> Iterator[Anchor]:
+def _outside(number: int, track: HeldTrack, opener: Callable[[], Opener]) -> Iterator[Anchor]:
     """Anchors from segments outside the range; one that cannot be read is left out."""
     for held in track.anchors:
         if held.gap or held.pdt_us is None:
             continue
         try:
-            found = Opener(workspace).open(held.name or "", held.init_name)
+            found = opener().open(held.name or "", held.init_name)
             anchor = _anchor(number, held, _boiled(0, held, found, None), None)
         except CorruptMedia:
             continue

@@ -167,6 +167,28 @@ def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
     )
 
 
+def expected_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest | None:
+    """The cut there will be if all that is listed arrives; None while more is to be listed."""
+    if look_again_ms(command, facts) is not None:
+        return None
+    names = (fetch.name for plan in _located(command, facts) for fetch in plan.fetches)
+    return cut_request(command, facts.model_copy(update={"sizes": dict.fromkeys(names, 0)}))
+
+
+def sizeless(request: CutRequest) -> CutRequest:
+    """The request without the sizes of its files, which no index depends on."""
+    tracks = tuple(
+        track.model_copy(
+            update={
+                "segments": tuple(s.model_copy(update={"size": 0}) for s in track.segments),
+                "anchors": tuple(s.model_copy(update={"size": 0}) for s in track.anchors),
+            }
+        )
+        for track in request.tracks
+    )
+    return request.model_copy(update={"tracks": tracks})
+
+
 def held_tracks(command: Asked, facts: ClipFacts) -> tuple[HeldTrack, ...]:
     """What arrived of the range; raises MissingSegments where nothing did."""
     tracks = tuple(locate.held(plan, facts.sizes) for plan in _located(command, facts))

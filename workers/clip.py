@@ -57,6 +57,13 @@ def follow(
     return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))
 
 
+def index_ahead(command: ClipFromStream, facts: ClipFacts, run: Run) -> None:
+    """Index segments while others are still fetched, where the whole range is listed."""
+    expected = clip.expected_request(command, facts)
+    if expected is not None:
+        cutting.index_ahead(expected, run)
+
+
 def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
     """Index what has arrived."""
     known = facts.model_copy(update={"sizes": arrived(run.workspace)})
@@ -92,7 +99,15 @@ WORK: Work[ClipFromStream, ClipFacts] = Work(
     command=ClipFromStream,
     begin=lambda _command: ClipFacts(),
     phases=(
-        Phase("fetch", "fetching", 50, read_playlists, clip.fetch_plan, clip.look_again_ms),
+        Phase(
+            "fetch",
+            "fetching",
+            50,
+            read_playlists,
+            clip.fetch_plan,
+            clip.look_again_ms,
+            ahead=index_ahead,
+        ),
         Phase("cut", "cutting", 40, gather_index, plan_cut),
         Phase("publish", "publishing", 10, nothing_new, plan_publish),
     ),

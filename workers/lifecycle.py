@@ -84,7 +84,8 @@ def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> 
         run = Run(lease, runtime.ledger, workspace.path, signal, runtime.clock, runtime.world)
         ended = False
         try:
-            result = _perform(work, run, runtime)
+            with run.at_end:
+                result = _perform(work, run, runtime)
             runtime.ledger.finish(lease, result)
             ended = True
             log.info("job succeeded")
@@ -146,6 +147,7 @@ def _go_through(
         plan = phase.plan(command, facts)
         reach = phase.reach(command, facts)
         report = partial(_report_between, run, share, reached, reach)
+        phase.ahead(command, facts, run)
         outcomes = execute(plan, run, runtime.handlers, report)
         reached = max(reached, reach)
         run.keep(phase.name, outcomes)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas.cuts import CutRequest, MediaIndex
 from schemas.errors import Cancelled, LeaseLost, StoreUnavailable, WorkerInterrupted
 from schemas.jobs import Stage
 from schemas.ledger import Lease, Ledger
@@ -47,8 +49,15 @@ class Signal:
         return True
 
 
+Ahead = Callable[[CutRequest], MediaIndex | None]
+"""The index begun while media was still arriving, if it is of exactly this."""
+
+
 class Run:
-    """What a phase and a step handler may use of the attempt they belong to."""
+    """What a phase and a step handler may use of the attempt they belong to.
+
+    What is put on `at_end` is closed when the attempt is over, before its workspace is.
+    """
 
     def __init__(
         self,
@@ -64,6 +73,8 @@ class Run:
         self.world = world
         self.clock = clock
         self.stage: Stage | None = None
+        self.at_end = ExitStack()
+        self.ahead: Ahead | None = None
         self._ledger = ledger
         self._signal = signal
         self._outcomes: dict[str, tuple[object, ...]] = {}

@@ -7,14 +7,15 @@ from struct import pack
 from typing import Protocol
 
 from media.cut import h264, hevc
-from media.cut.bits import join_prefixed
+from media.cut.bits import join_prefixed, nal_bounds
 from media.cut.h264_idr import IdrRewriter
 from media.cut.sound import box
 from schemas.errors import UnsupportedMedia
 
-_START, _ZERO = b"\0\0\1", b"\0"
 _H264_LEFT_OUT = h264.SET_TYPES | h264.DELIMITERS
 _HEVC_LEFT_OUT = hevc.SET_TYPES | hevc.DELIMITERS
+_H264_SYNCS = frozenset({h264.IDR})
+_HEVC_SYNCS = frozenset({*hevc.IDR, *hevc.BLA, hevc.CRA})
 
 Nals = tuple[bytes, ...]
 Rewrite = Callable[[Nals], Nals]
@@ -85,17 +86,7 @@ class H264Coding:
 
     def quick(self, data: bytes) -> tuple[bytes, bool]:
         """The same straight from Annex B: the way of nearly every copied picture."""
-        parts: list[bytes] = []
-        sync = False
-        for nal in data.split(_START)[1:]:
-            body = nal if nal and nal[-1] else nal.rstrip(_ZERO)
-            if not body:
-                continue
-            kind = body[0] & 31
-            if kind not in _H264_LEFT_OUT:
-                sync = sync or kind == h264.IDR
-                parts += (len(body).to_bytes(4, "big"), body)
-        return b"".join(parts), sync
+        return _quick(data, 0, 31, _H264_LEFT_OUT, _H264_SYNCS)
 
     def entry(self) -> bytes:
         """An `avc1` sample entry."""
@@ -112,6 +103,20 @@ class H264Coding:
     def opener(self, sets: Sequence[bytes]) -> Rewrite:
         """What turns the first picture into an IDR."""
         return IdrRewriter(h264.ParameterSets(sets)).rewrite
+
+
+def _quick(
+    data: bytes, shift: int, mask: int, left_out: frozenset[int], syncs: frozenset[int]
+) -> tuple[bytes, bool]:
+    """An Annex B picture with lengths for start codes, and whether a NAL unit makes it a sync."""
+    parts: list[bytes | memoryview] = []
+    sync, view = False, memoryview(data)
+    for start, end in nal_bounds(data):
+        kind = data[start] >> shift & mask
+        if kind not in left_out:
+            sync = sync or kind in syncs
+            parts += ((end - start).to_bytes(4, "big"), view[start:end])
+    return b"".join(parts), sync
 
 
 class HevcCoding:
@@ -158,17 +163,7 @@ class HevcCoding:
 
     def quick(self, data: bytes) -> tuple[bytes, bool]:
         """The same straight from Annex B: the way of nearly every copied picture."""
-        parts: list[bytes] = []
-        sync = False
-        for nal in data.split(_START)[1:]:
-            body = nal if nal and nal[-1] else nal.rstrip(_ZERO)
-            if not body:
-                continue
-            kind = body[0] >> 1
-            if kind not in _HEVC_LEFT_OUT:
-                sync = sync or hevc.BLA_W_LP <= kind <= hevc.CRA
-                parts += (len(body).to_bytes(4, "big"), body)
-        return b"".join(parts), sync
+        return _quick(data, 1, 63, _HEVC_LEFT_OUT, _HEVC_SYNCS)
 
     def entry(self) -> bytes:
         """An `hvc1` sample entry."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  it is a class
@@ -13,6 +14,8 @@ from media.cut.fmp4 import Mp4Samples, Mp4Track
 from media.cut.sound import Bounds, SoundFormat
 from media.cut.ts import TIMEBASE_HZ, Pes, TsSegment, TsStream
 from schemas.errors import CorruptMedia, UnsupportedMedia
+
+Read = Callable[[Path], bytes]
 
 
 class Pictures(Protocol):
@@ -382,9 +385,12 @@ def _id3(data: bytes) -> tuple[int, int]:
 class Opener:
     """Opens the segments of one run in order, carrying on what reaches from one into the next."""
 
-    def __init__(self, folder: Path, wants: Wants = EVERYTHING) -> None:
+    def __init__(
+        self, folder: Path, wants: Wants = EVERYTHING, read: Read = Path.read_bytes
+    ) -> None:
         self._folder = folder
         self._wants = wants
+        self._read = read
         self._rests: dict[int, bytes] = {}
         self._dts: dict[int, int] = {}
         self._init_name: str | None = None
@@ -398,7 +404,7 @@ class Opener:
             raise CorruptMedia(f"a segment breaks off inside a field ({error})") from error
 
     def _opened(self, name: str, init_name: str | None) -> OpenSegment:
-        data = (self._folder / name).read_bytes()
+        data = self._read(self._folder / name)
         if init_name is not None:
             return self._fragmented(data, init_name)
         if data[4:8] in {b"ftyp", b"styp", b"moov", b"moof", b"sidx"}:
@@ -413,7 +419,7 @@ class Opener:
 
     def _fragmented(self, data: bytes, init_name: str) -> OpenSegment:
         if init_name != self._init_name:
-            init = (self._folder / init_name).read_bytes()
+            init = self._read(self._folder / init_name)
             self._tracks = {track.track_id: track for track in fmp4.tracks(init)}
             self._init_name = init_name
         return self._of_tracks(data)

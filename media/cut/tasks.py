@@ -1,7 +1,8 @@
-"""What a jailed child is asked by name: index what was fetched, or carry out a cut."""
+"""What a jailed child is asked by name: index what is or will be there, or carry out a cut."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,12 +13,28 @@ from media.index import index_tracks
 from schemas.cuts import CutPlan, CutReport, CutRequest, MediaIndex
 
 Report = Callable[[Mapping[str, JsonValue]], None]
+LOOK_S = 0.004
 
 
 def index(argument: JsonValue, report: Report) -> MediaIndex:
     """The index of a CutRequest's tracks, which lie in the working directory."""
     request = CutRequest.model_validate(argument, strict=False)
     return index_tracks(request, Path.cwd(), _counted(report))
+
+
+def index_ahead(argument: JsonValue, report: Report) -> MediaIndex:
+    """The same of files that are still being fetched: each is waited for."""
+    request = CutRequest.model_validate(argument, strict=False)
+    return index_tracks(request, Path.cwd(), _counted(report), read=_read_when_there)
+
+
+def _read_when_there(path: Path) -> bytes:
+    """A file's bytes, as soon as it has its name; who asked ends the wait."""
+    while True:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            time.sleep(LOOK_S)
 
 
 def carry_out(argument: JsonValue, report: Report) -> CutReport:

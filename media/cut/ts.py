@@ -17,6 +17,7 @@ from schemas.errors import CorruptMedia, Encrypted, UnsupportedMedia
 
 PACKET = 188
 _BODY = 184
+_HEADER = 9
 WRAP = 1 << 33
 TIMEBASE_HZ = 90_000
 _LOW_FIVE = bytes(i & 0x1F for i in range(256))
@@ -78,7 +79,7 @@ class Pes:
     def payload(self, unit: int) -> bytes:
         """The elementary stream bytes of a unit."""
         first = self.starts[unit]
-        return _pes_body(self._joined(first, first + self.packets(unit)))
+        return _pes_body(self._parts(first, first + self.packets(unit)))
 
     def head(self, unit: int, packets: int = 1) -> bytes:
         """The first elementary stream bytes of a unit: those in its first packets."""
@@ -111,6 +112,10 @@ class Pes:
         return (self.places[stretch] + number - self.firsts[stretch]) * PACKET
 
     def _joined(self, first: int, stop: int) -> bytes:
+        """The payload of packets `[first, stop)`."""
+        return b"".join(self._parts(first, stop))
+
+    def _parts(self, first: int, stop: int) -> list[bytes | memoryview]:
         """The payload of packets `[first, stop)`: whole stretches of bare packets at a time."""
         parts: list[bytes | memoryview] = []
         bodies, adapts, firsts, at = self.segment.bodies, self.adapts, self.firsts, first
@@ -129,7 +134,7 @@ class Pes:
             place = self.places[stretch] - firsts[stretch]
             parts.append(bodies[(place + at) * _BODY : (place + end) * _BODY])
             at = end
-        return b"".join(parts)
+        return parts
 
     def _piece(self, number: int) -> bytes:
         """The payload of a packet with an adaptation field."""
@@ -137,11 +142,21 @@ class Pes:
         return data[at + 5 + data[at + 4] : at + PACKET]
 
 
-def _pes_body(pes: bytes) -> bytes:
+def _pes_body(parts: list[bytes | memoryview]) -> bytes:
     """What a PES packet carries, cut to the length it states where it states one."""
-    if len(pes) < 9 or pes[:3] != b"\0\0\1":
+    head = parts[0] if parts else b""
+    if len(head) < _HEADER:
+        head = b"".join(parts)
+    if len(head) < 9 or head[:3] != b"\0\0\1":
         raise CorruptMedia("a PES packet does not begin with its start code")
-    length = int.from_bytes(pes[4:6], "big")
+    length = int.from_bytes(head[4:6], "big")
+    if length or len(head) < 9 + head[8] or head is not parts[0]:
+        return _stated(b"".join(parts), length)
+    # Most pictures state no length: their header goes without copying them once more.
+    return b"".join([head[9 + head[8] :], *parts[1:]])
+
+
+def _stated(pes: bytes, length: int) -> bytes:
     if length and length + 6 > len(pes):
         raise CorruptMedia(f"a PES packet of {length + 6} bytes holds only {len(pes)}")
     return pes[9 + pes[8] : length + 6 if length else len(pes)]
