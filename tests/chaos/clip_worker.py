@@ -1,4 +1,4 @@
-"""Real workers of clips and exports, whose media store halts at a moment that a file names.
+"""Real workers of three queues, whose media store halts at a moment that a file names.
 
 `clip_worker.py DATA_DIR SLOTS`, the settings in the environment. A file `halts/<moment>-<key>` in
 the folder makes the first attempt that comes there write its process id into `reached/` and stay.
@@ -95,7 +95,7 @@ def main() -> None:
         store: Any = Halting(world.media_store, data)
         return Parts(works, made, replace(world, media_store=store), world.media.start)
 
-    serve(settings, {"clip": slots, "export": slots}, parts)
+    serve(settings, dict.fromkeys(("clip", "export", "rendition"), slots), parts)
 
 
 if __name__ == "__main__":

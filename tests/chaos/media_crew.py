@@ -1,4 +1,4 @@
-"""Real workers of the clip and export queues over a folder or a bucket, and their ledger."""
+"""Real workers of clips, exports and renditions over a folder or a bucket, and their ledger."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def running_crew(folder: Path, kind: str) -> Iterator[Crew]:
     for above in (folder, *folder.parents):
         with suppress(PermissionError):
             above.chmod(above.stat().st_mode | 0o011)
-    for name in ("redis", "halts", "reached", "media"):
+    for name in ("redis", "halts", "reached", "media", "sources"):
         (folder / name).mkdir()
     with ExitStack() as stack:
         endpoint = stack.enter_context(moto_server()) if kind == "s3" else ""
@@ -136,6 +136,7 @@ def settings(folder: Path, redis_url: str, endpoint: str) -> Settings:
         "redis_url": redis_url,
         "allow_cidrs": ("127.0.0.0/8",),
         "secret_keys": new_key(),
+        "local_folders": (str(folder / "sources"),),
     }
     if endpoint:
         values["media_store"] = f"s3://{BUCKET}?endpoint={endpoint}&region=us-east-1"
