@@ -12,8 +12,9 @@ from schemas.webhooks import TEST_TYPE, Claim, Delivery, Message, Outcome, Webho
 from store import keys
 from store.client import Store, translated
 
-# A try ends within this, whatever its receiver does: names, connecting, TLS and the answer.
-LEASE_MS = 90_000
+# What a keeper that died was sending is sent again after this; one that lives renews it.
+LEASE_MS = 10_000
+RENEW_S = 2.5
 PLANNED_AT_ONCE = 200
 MAX_PENDING = 5_000
 A_HOOK, A_TENANT = 4, 8
@@ -68,6 +69,12 @@ class Deliveries:
             c.delivery_id for c, r in zip(claims, rows, strict=True) if r[-1] == "1"
         )
         return Claimed(claims, failing)
+
+    def renew(self, claims: Iterable[Claim]) -> None:
+        """Hold claims for another `LEASE_MS`."""
+        words = [w for c in claims for w in (c.tenant_id, c.webhook_id, c.delivery_id, c.fence)]
+        if words:
+            self._store.run("hook_renew", LEASE_MS, *words)
 
     def delivered(self, claim: Claim, outcome: Outcome) -> None:
         """The receiver took it."""

@@ -19,7 +19,7 @@ from connectors.sealing import Sealer
 from schemas.errors import AccessDenied, StoreUnavailable, WorkerInterrupted
 from schemas.webhooks import DAY_MS, SECRET_FIELD, Claim, DisabledReason, Outcome, Webhook
 from store.queues import Queues
-from store.webhooks import Deliveries, Waiting
+from store.webhooks import RENEW_S, Deliveries, Waiting
 from workers.keeper import Chore, Part
 
 TURN_S = 0.25
@@ -74,6 +74,13 @@ def decide(claim: Claim, outcome: Outcome, jitter: float) -> Decision:
     return Decision("retried", delay_ms, min(asked_ms, left_ms))
 
 
+class _UnderWay(NamedTuple):
+    """A delivery that is being sent, and whether its webhook has been failing."""
+
+    claim: Claim
+    failing: bool
+
+
 class Postman:
     """Sends deliveries until told to stop; several keepers may have one each."""
 
@@ -94,13 +101,15 @@ class Postman:
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._busy: dict[str, bool] = {}
+        self._busy: dict[str, _UnderWay] = {}
+        self._renewed_s = 0.0
         self._hooks: tuple[Webhook, ...] = ()
         self._read_s = float("-inf")
 
     def turn(self) -> None:
         """Send everything that is due; comes back when nothing is under way any more."""
         while not self._stop.is_set():
+            self._renew()
             self._plan()
             self._ended.clear()
             if not self._begin() and not self._count():
@@ -128,16 +137,26 @@ class Postman:
             self._read_s = time.monotonic()
         self._deliveries.plan(self._hooks)
 
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed_s < RENEW_S:
+            return
+        with self._lock:
+            claims = [one.claim for one in self._busy.values()]
+        self._deliveries.renew(claims)
+        self._renewed_s = time.monotonic()
+
     def _begin(self) -> int:
         """Send as much as there are threads for; how much that is."""
         with self._lock:
-            free, failing = THREADS - len(self._busy), sum(self._busy.values())
+            free = THREADS - len(self._busy)
+            failing = sum(one.failing for one in self._busy.values())
         if free <= 0:
             return 0
         found = self._deliveries.claim(free, max(0, FAILING_THREADS - failing))
         with self._lock:
             for claim in found.claims:
-                self._busy[_name(claim)] = claim.delivery_id in found.failing
+                failed = claim.delivery_id in found.failing
+                self._busy[_name(claim)] = _UnderWay(claim, failed)
         for claim in found.claims:
             self._pool.submit(self._send_and_leave, claim)
         return len(found.claims)

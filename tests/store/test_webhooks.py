@@ -86,6 +86,17 @@ def test_one_keeper_claims_what_another_does_not() -> None:
     assert numbers([*here, *there]) == [0, 1, 2, 3]
 
 
+def test_a_claim_that_is_renewed_does_not_lapse() -> None:
+    store, hook = fake_store(), a_webhook()
+    happened(store)
+    Deliveries(store).plan([hook])
+    (claim,) = Deliveries(store).claim(1, 1, lease_ms=0).claims
+
+    Deliveries(store).renew([claim])
+
+    assert Deliveries(store).claim(1, 1).claims == ()
+
+
 def test_a_claim_that_lapses_is_made_again_under_the_same_id() -> None:
     store, hook = fake_store(), a_webhook()
     happened(store)
@@ -225,17 +236,20 @@ def test_the_log_pages_to_its_end() -> None:
 
 def test_the_log_keeps_a_thousand_that_ended() -> None:
     store, hook = fake_store(), a_webhook()
-    for _ in range(6):
-        happened(store, 200)
-        while Deliveries(store).plan([hook]):
-            pass
-        while claims := Deliveries(store).claim(100, 100).claims:
-            for claim in claims:
-                Deliveries(store).delivered(claim, TAKEN)
+    base = keys.webhook("t1", hook.id)
+    older = {f"dlv_{number:019d}_0000000000000000": number for number in range(998)}
+    store.client.zadd(f"{base}:done", older)
+    store.client.zadd(f"{base}:log", dict.fromkeys(older, 0))
+    ids = happened(store, 4)
+    Deliveries(store).plan([hook])
 
-    kept = Deliveries(store).page("t1", hook.id, None, 2000).items
-    hashes = list(store.client.scan_iter(match="*:d:dlv_*", count=1000))
-    assert (len(kept), len(hashes)) == (1000, 1000)
+    for claim in Deliveries(store).claim(4, 4).claims:
+        Deliveries(store).delivered(claim, TAKEN)
+
+    newest = Deliveries(store).page("t1", hook.id, None, 4).items
+    assert store.client.zcard(f"{base}:log") == 1000
+    assert store.client.zrange(f"{base}:log", 0, 0) == ["dlv_0000000000000000002_0000000000000000"]
+    assert [one.event_id for one in newest] == ids[::-1]
 
 
 def test_what_ended_long_ago_is_dropped() -> None:
