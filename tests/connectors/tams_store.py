@@ -164,8 +164,7 @@ def tams_store(**settings: Any) -> Iterator[Store]:
     """A running store."""
     store = Store(**settings)
     handler = type("Handler", (_Handler,), {"store": store})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     store.base = f"http://127.0.0.1:{server.server_address[1]}/tams"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -175,6 +174,13 @@ def tams_store(**settings: Any) -> Iterator[Store]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

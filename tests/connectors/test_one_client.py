@@ -17,7 +17,11 @@ KEEPERS = {
     "urllib3": {"connectors/egress.py"},
     "http.client": {"connectors/egress.py"},
     "boto3": {"connectors/_s3_client.py"},
-    "botocore": {"connectors/s3.py", "connectors/_s3_client.py"},
+    "botocore": {
+        "connectors/s3.py",
+        *(f"connectors/_s3_{part}.py" for part in ("client", "errors", "uploads")),
+        "connectors/_mediapackage_api.py",
+    },
     "urllib.request": set[str](),
     "httpx": set[str](),
     "aiohttp": set[str](),

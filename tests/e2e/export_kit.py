@@ -35,8 +35,13 @@ def export(
     return make(wanted, settings, Console(file=StringIO()), attempts=1)
 
 
-def carry_out(parts: Sequence[ExportPart], output: Path, **asked: Any) -> Job:
-    """The finished job of an export of parts of any channels, to `output`."""
+def carry_out(
+    parts: Sequence[ExportPart], output: Path, *, secret_keys: str | None = None, **asked: Any
+) -> Job:
+    """The finished job of an export of parts of any channels, to `output`.
+
+    `secret_keys` open what is sealed in the parts' connectors.
+    """
     values: dict[str, Any] = {
         "tenant_id": "t1",
         "requested_by": "user:u1",
@@ -52,7 +57,7 @@ def carry_out(parts: Sequence[ExportPart], output: Path, **asked: Any) -> Job:
             allow_cidrs=("127.0.0.0/8",),
             work_dir=work,
             data_dir=work,
-            secret_keys=new_key(),
+            secret_keys=secret_keys or new_key(),
         )
         made, world = handlers.build(settings)
         world.media.start()
