@@ -31,6 +31,8 @@ from api_gateway.routes.exports import exports
 from api_gateway.routes.jobs import jobs
 from api_gateway.routes.localize import localize
 from api_gateway.routes.mfa import mfa
+from api_gateway.routes.projects import projects
+from api_gateway.routes.renders import renders
 from api_gateway.routes.renditions import renditions
 from api_gateway.routes.service import service
 from api_gateway.routes.sso import sso
@@ -48,6 +50,8 @@ ROUTERS = (
     exports,
     epg,
     renditions,
+    projects,
+    renders,
     jobs,
     events,
     webhooks,

@@ -18,6 +18,7 @@ _TAGS = (
     ("connectors", "Other people's storage, streams and guides."),
     ("clips", "Moments of live channels, cut to the exact frame."),
     ("renditions", "Recipes, and the files made by them."),
+    ("projects", "Timelines of clips: taken in, told as editors read them, rendered."),
     ("epg", "Programme guides: stations, schedules, and which channel is which station."),
     ("jobs", "Long work: what was asked for, how far it is, what came of it."),
     ("events", "Every change of every job, as it happens or page by page."),

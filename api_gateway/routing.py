@@ -7,6 +7,8 @@ OpenAPI document, so that tests can walk every operation by what it says of itse
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -24,11 +26,21 @@ MAX_BODY_BYTES = 256 * 1024
 SCOPE = "x-scope"
 MEANWHILE = "x-meanwhile"
 LIMITED = "x-limited"
+BODY_BYTES = "x-max-body-bytes"
+BODY_DEPTH = "x-max-body-depth"
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 _SECURED = (401, 403, 429, 503)
 _LIMITED = (429, 503)
 # Jobs are not among them: a job says itself who asked for it, and accepting one asks no catalogue.
 _WRITTEN_DOWN = frozenset({"connectors", "admin", "session"})
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """How long and how deeply nested a body may be."""
+
+    most_bytes: int = MAX_BODY_BYTES
+    depth: int = strictjson.MAX_DEPTH
 
 
 class StrictRequest(Request):
@@ -44,17 +56,21 @@ class StrictRequest(Request):
     async def json(self) -> Any:
         """The body's value."""
         if not hasattr(self.state, "value"):
-            self.state.value = strictjson.parse(await self.body())
+            raw, depth = await self.body(), getattr(self.state, "depth", strictjson.MAX_DEPTH)
+            # What is long is not parsed beside everybody else's requests.
+            parse = partial(strictjson.parse, raw, depth)
+            self.state.value = await in_thread(parse) if len(raw) > MAX_BODY_BYTES else parse()
         return self.state.value
 
     async def _read(self) -> bytes:
-        if _declared_length(self) > MAX_BODY_BYTES:
-            raise _too_long()
+        most = getattr(self.state, "most_bytes", MAX_BODY_BYTES)
+        if _declared_length(self) > most:
+            raise _too_long(most)
         parts, length = [], 0
         async for part in self.stream():
             length += len(part)
-            if length > MAX_BODY_BYTES:
-                raise _too_long()
+            if length > most:
+                raise _too_long(most)
             parts.append(part)
         return b"".join(parts)
 
@@ -72,9 +88,12 @@ class StrictRoute(APIRoute):
         action = self.operation_id if need in _WRITTEN_DOWN and self.methods != {"GET"} else None
         known = frozenset(_query_names(self))
         takes_body = self.body_field is not None
+        most_bytes = extra.get(BODY_BYTES, MAX_BODY_BYTES)
+        depth = extra.get(BODY_DEPTH, strictjson.MAX_DEPTH)
 
         async def judged(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
+            strict.state.most_bytes, strict.state.depth = most_bytes, depth
             if need is not None:
                 # What the express lane hands over has been believed and counted already.
                 if not hasattr(strict.state, "principal"):
@@ -106,13 +125,17 @@ def operation(
     example: Any = None,
     meanwhile: Iterable[Meanwhile] = (),
     limited: bool = False,
+    body: BodyLimits | None = None,
 ) -> dict[str, Any]:
     """How an operation is declared: the scope it needs, its own errors, a body that works.
 
     `meanwhile` opens it to callers in the middle of something; `limited` counts requests without
-    a credential by address, as it must be wherever a password or a code is judged.
+    a credential by address, as it must be wherever a password or a code is judged. `body` is how
+    large its body may be, where that is more than usual.
     """
     extra: dict[str, Any] = {}
+    if body is not None:
+        extra |= {BODY_BYTES: body.most_bytes, BODY_DEPTH: body.depth}
     if need is not None:
         extra[SCOPE] = need
         extra["security"] = [{"bearer": []}]
@@ -206,8 +229,6 @@ def _declared_length(request: Request) -> int:
     return int(given) if given.isdecimal() and len(given) < 16 else 0
 
 
-def _too_long() -> Problem:
+def _too_long(most: int) -> Problem:
     # What is left unread of the body would be taken for the next request.
-    return Problem(
-        413, f"the body is longer than {MAX_BODY_BYTES} bytes", headers={"Connection": "close"}
-    )
+    return Problem(413, f"the body is longer than {most} bytes", headers={"Connection": "close"})

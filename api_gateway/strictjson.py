@@ -11,7 +11,7 @@ MAX_DEPTH = 32
 _MAX_NUMBER_DIGITS = 64
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, depth: int = MAX_DEPTH) -> Any:
     """The value a body spells, or a 400 that says what is wrong with it."""
     try:
         text = raw.decode("utf-8")
@@ -26,8 +26,8 @@ def parse(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: {error.msg} at character {error.pos}") from error
     except RecursionError as error:
-        raise _too_deep() from error
-    _check_depth(value)
+        raise _too_deep(depth) from error
+    _check_depth(value, depth)
     return value
 
 
@@ -50,13 +50,13 @@ def _bounded_int(digits: str) -> int:
     return int(digits)
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Any, depth: int) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         level = [child for one in level for child in _children(one)]
         if not level:
             return
-    raise _too_deep()
+    raise _too_deep(depth)
 
 
 def _children(value: Any) -> list[Any]:
@@ -67,5 +67,5 @@ def _children(value: Any) -> list[Any]:
     return []
 
 
-def _too_deep() -> Problem:
-    return Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels")
+def _too_deep(depth: int) -> Problem:
+    return Problem(400, f"the body is nested deeper than {depth} levels")

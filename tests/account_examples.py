@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -74,6 +75,13 @@ def _answer(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return {"session": session, "code": code(kit, app)}, ""
 
 
+def _of_a_connector(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    body = copy.deepcopy(example)
+    named = body["tracks"]["children"][0]["children"][0]["metadata"]["cuttingroom"]
+    named["connectorId"] = kit.connector(f"Shown {len(kit.get('/v1/connectors').json()['items'])}")
+    return body, "mine"
+
+
 def _own_session(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
     return example, kit.bearer()
 
@@ -91,6 +99,8 @@ def _a_guide(kit: Kit, example: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 _FILLED: dict[str, Any] = {
     "setChannelStation": _a_guide,
+    "createProject": _of_a_connector,
+    "replaceTimeline": _of_a_connector,
     "authenticate": _login,
     "changeTemporaryPassword": _temporary,
     "confirmRecoverPassword": _mailed,

@@ -28,6 +28,7 @@ from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
 from tests.fakes import FixedClock
+from tests.timelines import a_clip, a_timeline, a_track, of_file
 
 NOW_MS = 1_643_960_000_000
 # Hashing is cheap and nobody is held up: what is judged here is what happens, not how slowly.
@@ -108,6 +109,13 @@ class Kit:
     def connector(self, name: str = "News", *, key: str = "mine", **changes: Any) -> str:
         """The id of a new connector."""
         answer = self.post("/v1/connectors", {**HLS, "name": name, **changes}, key=key)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def project(self, *, key: str = "mine") -> str:
+        """The id of a new project of one clip."""
+        shown = a_clip(media=of_file(self.connector("Filmed", key=key), FILE_ID))
+        answer = self.post("/v1/projects", a_timeline(a_track(shown)), key=key)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 

@@ -44,6 +44,7 @@ _NEEDS_NOTHING = (
 _NO_IDS = {
     "read": (
         *("listConnectorTypes", "listConnectors", "listEvents", "listRenditions"),
+        "listProjects",
         "getTenant",
     ),
     "jobs": ("createRendition",),
@@ -57,6 +58,7 @@ _NO_IDS = {
     "session": ("enrolMfa", "confirmMfa", "removeMfa", "logout"),
 }
 _ID = ("id",)
+_FIRST_CLIP = "/tracks/children/0/children/0"
 OPERATIONS: dict[str, Row] = {
     **{name: Row(None) for name in _NEEDS_NOTHING},
     **{name: Row(needs) for needs, names in _NO_IDS.items() for name in names},
@@ -89,6 +91,12 @@ OPERATIONS: dict[str, Row] = {
     "cancelJob": Row("jobs", _ID),
     "listJobEvents": Row("read", _ID),
     "retryJob": Row("jobs", _ID),
+    "createProject": Row("jobs", body=(f"{_FIRST_CLIP}/metadata/cuttingroom/connectorId",)),
+    "getProject": Row("read", _ID),
+    "updateProject": Row("jobs", _ID),
+    "replaceTimeline": Row("jobs", _ID, body=(f"{_FIRST_CLIP}/metadata/cuttingroom/connectorId",)),
+    "deleteProject": Row("jobs", _ID),
+    "renderProject": Row("jobs", _ID, body=("/destination/connectorId",)),
     "getRendition": Row("read", _ID),
     "updateRendition": Row("jobs", _ID),
     "deleteRendition": Row("jobs", _ID),

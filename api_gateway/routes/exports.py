@@ -155,7 +155,7 @@ async def export_segment(
     deps.registry.require(connector.type, "live")
     asked = await _asked(deps, caller, connector, channel_id, body)
     check_parts(deps.settings, asked.parts, body.on_future, deps.clock())
-    recipe = await in_thread(_recipe, deps, caller.tenant_id, body.rendition_id)
+    recipe = await in_thread(one_recipe, deps, caller.tenant_id, body.rendition_id)
     command = await _command(deps, caller, connector, channel_id, body, asked, recipe)
     accepted = await in_thread(
         deps.jobs.accept,
@@ -280,7 +280,8 @@ def _wrong(pointer: str, message: str, code: str) -> Problem:
     return Problem(422, message, code=code, found=found)
 
 
-def _recipe(deps: Gateway, tenant_id: str, rendition_id: str | None) -> Profile | None:
+def one_recipe(deps: Gateway, tenant_id: str, rendition_id: str | None) -> Profile | None:
+    """The recipe of a rendition that makes one file; None where none is named."""
     if rendition_id is None:
         return None
     known = RECIPES.get(rendition_id)

@@ -70,6 +70,7 @@ def theirs(kit: Kit) -> dict[str, str]:
         "session": session.id,
         "tenant": kit.theirs.tenant_id,
         "address": user.email,
+        "project": kit.project(key="theirs"),
         **a_webhook(kit, "theirs"),
     }
 
@@ -83,6 +84,7 @@ def mine(kit: Kit) -> dict[str, str]:
         "users": kit.user("ours@example.com", "viewer").id,
         "api-keys": kit.post("/v1/api-keys", {"name": "ours"}).json()["id"],
         "email": "ours@example.com",
+        "projects": kit.project(),
         "webhooks": a_webhook(kit, "mine")["webhook"],
     }
 

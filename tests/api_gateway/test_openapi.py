@@ -155,6 +155,7 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
         "job": job,
         "key": made,
         "rendition": rendition,
+        "project": kit.project(key=key),
         "webhook": kit.post("/v1/webhooks", receiver, key=key).json()["id"],
         "user": kit.user("robin@example.com", "viewer", of=key).id,
         "fileId": FILE_ID,
@@ -177,6 +178,7 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
         "jobs": "job",
         "api-keys": "key",
         "renditions": "rendition",
+        "projects": "project",
         "webhooks": "webhook",
         "users": "user",
     }.get(kind, "")
