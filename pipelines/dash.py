@@ -24,7 +24,7 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_TAGS = 1_000_000
 MAX_PERIODS = 2000
 MAX_TRACKS = 20_000
-MAX_DEPTH = 64
+MAX_LISTED = 200_000
 MAX_DAYS = 400_000
 Kind = Literal["video", "audio"]
 
@@ -238,13 +238,22 @@ def _name(element: etree._Element) -> str:
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
 
 
-class _Node:
-    """An element with checked access: whatever is wrong is refused by its line."""
+def _space(element: etree._Element) -> str:
+    tag = element.tag
+    return tag.rpartition("}")[0] if isinstance(tag, str) else ""
 
-    __slots__ = ("_at", "name")
+
+class _Node:
+    """An element with checked access: whatever is wrong is refused by its line.
+
+    Its children are looked through once: thousands of Representations may ask for the same few.
+    """
+
+    __slots__ = ("_at", "_kids", "name")
 
     def __init__(self, element: etree._Element) -> None:
         self._at = element
+        self._kids: dict[str, list[_Node]] | None = None
         self.name = _name(element)
 
     @property
@@ -258,10 +267,14 @@ class _Node:
         return CorruptMedia(f"manifest line {self.line.number} ({self.name}): {why}")
 
     def children(self, *names: str) -> Iterator[_Node]:
-        """Its children of these names."""
-        for child in self._at:
-            if _name(child) in names:
-                yield _Node(child)
+        """Its children of these names, in its own namespace."""
+        if self._kids is None:
+            self._kids, space = {}, _space(self._at)
+            for child in self._at:
+                if _space(child) == space:
+                    self._kids.setdefault(_name(child), []).append(_Node(child))
+        for name in names:
+            yield from self._kids.get(name, ())
 
     def child(self, name: str) -> _Node | None:
         """Its first child of this name."""
@@ -322,7 +335,9 @@ class _Reader:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._count = 0
+        self._listed = 0
         self._left_out: list[str] = []
+        self._timelines: dict[_Node, tuple[Repeat, ...]] = {}
 
     def read(self, root: etree._Element) -> Mpd:
         """The manifest below a root."""
@@ -484,7 +499,7 @@ class _Reader:
             start_number=_given(node, given, "startNumber", 1),
             end_number=_given(node, given, "endNumber", -1) if "endNumber" in given else None,
             duration=_given(node, given, "duration", 0, least=1) if "duration" in given else None,
-            timeline=_timeline(told),
+            timeline=self._timeline(told),
             early_us=None if early is None or early_us is None else early + early_us,
         )
         match name:
@@ -493,6 +508,15 @@ class _Reader:
             case "SegmentList":
                 return self._list(node, told, base, common)
         return self._single(node, told, given, base, common)
+
+    def _timeline(self, told: list[_Node]) -> tuple[Repeat, ...] | None:
+        """The innermost SegmentTimeline, read once for all that inherit it."""
+        found = [line for node in told if (line := node.child("SegmentTimeline")) is not None]
+        if not found:
+            return None
+        if found[-1] not in self._timelines:
+            self._timelines[found[-1]] = tuple(_repeats(found[-1]))
+        return self._timelines[found[-1]]
 
     def _template(
         self,
@@ -520,6 +544,9 @@ class _Reader:
         if not lists:
             self._left_out.append("an empty SegmentList")
             return None
+        self._listed += len(lists[-1])
+        if self._listed > MAX_LISTED:
+            raise TooLarge(f"the manifest lists over {MAX_LISTED} addresses")
         urls = tuple(self._resource(one, base, "media", "mediaRange") for one in lists[-1])
         if common.timeline is None and common.duration is None and len(urls) > 1:
             raise node.refused("neither a SegmentTimeline nor a duration times its segments")
@@ -586,11 +613,6 @@ def _early(node: _Node, text: str | None, given: Mapping[str, str]) -> int | Non
     if match is None:
         raise node.refused("availabilityTimeOffset is not a number of seconds")
     return int(match[1]) * 1_000_000 + int((match[2] or "").ljust(6, "0")[:6])
-
-
-def _timeline(told: list[_Node]) -> tuple[Repeat, ...] | None:
-    found = [line for node in told if (line := node.child("SegmentTimeline")) is not None]
-    return tuple(_repeats(found[-1])) if found else None
 
 
 def _repeats(timeline: _Node) -> Iterator[Repeat]:

@@ -13,7 +13,7 @@ from pipelines.dash import Kind, Mpd, Period, Resource, Track
 from pipelines.dash_index import Indexed
 from pipelines.dash_timeline import MAX_SEGMENTS, MICRO, Listed
 from pipelines.variants import holds_video
-from schemas.errors import UnsupportedMedia
+from schemas.errors import CorruptMedia, UnsupportedMedia
 from schemas.media import (
     AudioRendition,
     InitSection,
@@ -27,6 +27,7 @@ from schemas.media import (
 )
 
 MAX_RENDITIONS = 64
+LATEST_US = 32_503_680_000 * MICRO
 # How long a presentation that is still updated may be over before it is.
 OVER_US = 30 * MICRO
 GROUP = "audio"
@@ -91,8 +92,7 @@ def indexes_needed(mpd: Mpd, uri: str) -> tuple[Resource, ...]:
 def needs_clock(mpd: Mpd) -> bool:
     """Whether what there is of a manifest depends on what time it is."""
     return mpd.dynamic and any(
-        track.addressing.timeline is None
-        or any(one.count is None for one in track.addressing.timeline)
+        not track.addressing.timeline or track.addressing.timeline[-1].count is None
         for period in mpd.periods
         for track in period.tracks
     )
@@ -171,13 +171,17 @@ def _addressed(uri: str) -> Wanted:
         kind=kind,
         id=told.get("id", ""),
         codecs=told.get("codecs", ""),
-        pixels=int(told.get("pixels", "0")),
-        bandwidth_bps=int(told.get("bandwidth_bps", "0")),
+        pixels=_number_in(told.get("pixels", "")),
+        bandwidth_bps=_number_in(told.get("bandwidth_bps", "")),
         language=told.get("language", ""),
         role=told.get("role", ""),
         channels=told.get("channels", ""),
         label=told.get("label", ""),
     )
+
+
+def _number_in(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _variant(address: str, wanted: Wanted, track: Track, group: str | None) -> Variant:
@@ -269,6 +273,8 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
     number = begin_us // 1000
     clock: Literal["pdt", "estimated"] = "estimated" if mpd.zero_us is None else "pdt"
     place = _placing(zero, track.addressing.timescale)
+    if found and not 0 <= place(found[-1].start + found[-1].duration) <= LATEST_US:
+        raise CorruptMedia("the manifest places media before 1970 or after the year 3000")
     made = _segments(
         track, found, number, place, _first_sequence(mpd, track, found, begin_us, place)
     )

@@ -112,7 +112,7 @@ def select(
     chosen = tuple(p for p in listed if p.overlaps(start_us, end_us))
     edge_us = listed[-1].end_us if listed else start_us
     ahead_us = start_us - (edge_us if listed else max(now_us, start_us - SILENCE_US))
-    pending = not playlist.ended and _reaches_past(edge_us, end_us, policy)
+    pending = not playlist.ended and _reaches_past(playlist, edge_us, end_us, policy)
     anchors = _anchors(playlist, chosen)
     doubt_us = max(playlist.slack_us, ROUNDING_US * _farthest(chosen, anchors) - FRAME_US)
     lead_us, tail_us = _margins(playlist, policy)
@@ -206,8 +206,9 @@ def _check_within(playlist: MediaPlaylist, wanted: TimeRange, policy: Policy) ->
         )
 
 
-def _reaches_past(edge_us: int, end_us: int, policy: Policy) -> bool:
-    return edge_us < end_us + (policy.tail_us if policy.await_tail else -INSTANT_US)
+def _reaches_past(playlist: MediaPlaylist, edge_us: int, end_us: int, policy: Policy) -> bool:
+    tail_us = policy.tail_us + playlist.slack_us
+    return edge_us < end_us + (tail_us if policy.await_tail else -INSTANT_US)
 
 
 def _extras(
