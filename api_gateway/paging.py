@@ -19,7 +19,7 @@ def cursor(kind: str, position: str) -> str:
     return base64.urlsafe_b64encode(_check(kind, raw) + raw).rstrip(b"=").decode()
 
 
-def position(kind: str, given: str | None) -> str | None:
+def position(kind: str, given: str | None, pointer: str = "#query/cursor") -> str | None:
     """Where a cursor points; 422 for one that this kind of list never gave."""
     if given is None:
         return None
@@ -35,7 +35,7 @@ def position(kind: str, given: str | None) -> str | None:
         422,
         message,
         code="cursor_invalid",
-        found=[FieldProblem(pointer="#query/cursor", message=message)],
+        found=[FieldProblem(pointer=pointer, message=message)],
     )
 
 

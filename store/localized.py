@@ -58,6 +58,14 @@ class Localized:
             text = self._store.client.hget(f"{_BASE}records", place.name)
         return LocalizedFile.model_validate_json(text) if isinstance(text, str) else None
 
+    def held(self, places: Sequence[Place]) -> tuple[LocalizedFile | None, ...]:
+        """The version held of each of several files, asked for at once."""
+        if not places:
+            return ()
+        with translated():
+            texts: Any = self._store.client.hmget(f"{_BASE}records", [p.name for p in places])
+        return tuple(LocalizedFile.model_validate_json(text) if text else None for text in texts)
+
     def use(self, place: Place, job_id: str, hold_ms: int = HOLD_MS) -> LocalizedFile | None:
         """The version held, kept from eviction for a while or until `let_go`."""
         text = self._run("use", place.name, job_id, hold_ms)

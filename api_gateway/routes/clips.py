@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.clip_address import dedup_key, media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
@@ -26,6 +27,7 @@ from schemas.cuts import FuturePolicy, GapPolicy, Mode
 from schemas.errors import FieldInvalid, InFuture, NotFound
 from schemas.file_id import ClipFileId
 from schemas.jobs import Job, State
+from schemas.metadata import NOTHING_CARRIED, Carried
 from schemas.settings import Settings
 from schemas.times import rfc3339
 from store.listing import JobFilter
@@ -100,7 +102,8 @@ async def clip_from_stream(
     clip = file_ids.parse(requested)
     wanted = body or _DEFAULT
     check_range(deps.settings, clip, wanted, deps.clock())
-    command = clip_command(caller, connector, clip, requested, wanted)
+    carried = await by_clip(deps, connector, clip)
+    command = clip_command(caller, connector, clip, requested, wanted, carried)
     accepted = await deps.accepting.accept(
         command,
         idempotency_key=idempotency_key,
@@ -154,7 +157,12 @@ def check_range(settings: Settings, clip: ClipFileId, wanted: ClipBody, now_ms: 
 
 
 def clip_command(
-    caller: Principal, connector: Connector, clip: ClipFileId, requested: str, wanted: ClipBody
+    caller: Principal,
+    connector: Connector,
+    clip: ClipFileId,
+    requested: str,
+    wanted: ClipBody,
+    carried: Carried = NOTHING_CARRIED,
 ) -> ClipFromStream:
     """The command, complete in itself."""
     canonical = clip.canonical
@@ -180,6 +188,7 @@ def clip_command(
         gaps=wanted.gaps,
         on_future=wanted.on_future,
         metadata=wanted.metadata,
+        carried=carried,
         destination=Destination(key=media_key(connector, clip)),
     )
 

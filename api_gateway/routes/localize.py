@@ -11,6 +11,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.jobviews import JobView, job_json
@@ -32,6 +33,7 @@ from schemas.errors import AccessDenied, NotFound, RetryableError, Unsupported
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
+from schemas.metadata import Carried
 from schemas.profiles import Profile
 from store.listing import JobFilter
 from store.localized import Localized, Place
@@ -95,7 +97,8 @@ async def localize_file(
     clip = _clip_of(deps, connector, requested)
     asked = _Asked(caller, connector, requested, wanted, idempotency_key)
     if clip is not None:
-        accepted = await in_thread(_accept_clip, deps, asked, clip)
+        carried = await by_clip(deps, connector, clip)
+        accepted = await in_thread(_accept_clip, deps, asked, clip, carried)
     else:
         known = await in_thread(_known, deps, asked)
         accepted = known or await _accept_new(deps, asked)
@@ -146,11 +149,11 @@ def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | 
     return None
 
 
-def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId) -> Accepted:
+def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carried) -> Accepted:
     """A clip is localized by being made: it is one job with the clip of this fileId."""
     wanted = ClipBody()
     check_range(deps.settings, clip, wanted, deps.clock())
-    command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted)
+    command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted, carried)
     job_id = job_making(deps.store, command.tenant_id, command.dedup_key or "")
     job = None if job_id is None else _job(deps, command.tenant_id, job_id)
     # However that clip was asked for, it is the one that is being made.

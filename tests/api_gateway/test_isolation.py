@@ -72,14 +72,19 @@ def theirs(kit: Kit) -> dict[str, str]:
         "address": user.email,
         "project": kit.project(key="theirs"),
         **a_webhook(kit, "theirs"),
+        **kit.annotated(connector, key="theirs"),
     }
 
 
 @pytest.fixture(scope="module")
 def mine(kit: Kit) -> dict[str, str]:
     recipe = {"name": "ours", "video": {"codec": "h264", "height": 360}}
+    connector = kit.connector("Mine")
+    known = kit.annotated(connector)
     return {
-        "connectors": kit.connector("Mine"),
+        "metadata-views": known["view"],
+        "metadata": known["record"],
+        "connectors": connector,
         "renditions": kit.post("/v1/renditions", recipe).json()["id"],
         "users": kit.user("ours@example.com", "viewer").id,
         "api-keys": kit.post("/v1/api-keys", {"name": "ours"}).json()["id"],

@@ -25,6 +25,11 @@ CONTRACT = {
     "getConnector": ("get", "/v1/connectors/{id}"),
     "updateConnector": ("patch", "/v1/connectors/{id}"),
     "deleteConnector": ("delete", "/v1/connectors/{id}"),
+    "queryConnector": ("post", "/v1/connectors/{id}/query"),
+    "getSource": ("get", "/v1/connectors/{id}/files/{fileId}"),
+    "listMetadataDefinitions": ("get", "/v1/connectors/{id}/metadata-definitions"),
+    "listMetadata": ("get", "/v1/connectors/{id}/files/{fileId}/metadata"),
+    "createMetadata": ("post", "/v1/connectors/{id}/files/{fileId}/metadata"),
     "getThumbnail": ("get", "/v1/connectors/{id}/files/{fileId}/thumbnail"),
     "listRenditions": ("get", "/v1/renditions"),
     "createRendition": ("post", "/v1/renditions"),
@@ -157,6 +162,7 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
         "rendition": rendition,
         "project": kit.project(key=key),
         "webhook": kit.post("/v1/webhooks", receiver, key=key).json()["id"],
+        **kit.annotated(connector, key=key),
         "user": kit.user("robin@example.com", "viewer", of=key).id,
         "fileId": FILE_ID,
     }
@@ -180,6 +186,8 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
         "renditions": "rendition",
         "projects": "project",
         "webhooks": "webhook",
+        "metadata-views": "view",
+        "metadata": "record",
         "users": "user",
     }.get(kind, "")
     identity = changes.get("id") or places.get(own) or places.get("id", "unknown")
