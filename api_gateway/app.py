@@ -30,11 +30,14 @@ from api_gateway.routes.events import events
 from api_gateway.routes.exports import exports
 from api_gateway.routes.jobs import jobs
 from api_gateway.routes.localize import localize
+from api_gateway.routes.metadata import metadata
 from api_gateway.routes.mfa import mfa
 from api_gateway.routes.projects import projects
 from api_gateway.routes.renders import renders
+from api_gateway.routes.query import query
 from api_gateway.routes.renditions import renditions
 from api_gateway.routes.service import service
+from api_gateway.routes.sources import sources
 from api_gateway.routes.sso import sso
 from api_gateway.routes.tenants import tenants
 from api_gateway.routes.thumbnails import thumbnails
@@ -44,6 +47,9 @@ from schemas.errors import CuttingRoomError
 
 ROUTERS = (
     connectors,
+    query,
+    sources,
+    metadata,
     localize,
     thumbnails,
     clips,

@@ -65,6 +65,7 @@ class Gateway:
     measures: Measures = field(default_factory=Measures)
     keys: Cache[KeyCheck | None] = field(init=False)
     connectors: Cache[Connector] = field(init=False)
+    annotated: Cache[bool] = field(init=False)
     uses: Cache[int] = field(init=False)
     credentials: Buckets = field(init=False)
     addresses: Buckets = field(init=False)
@@ -84,6 +85,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.keys = Cache(KEY_CACHE_MS, _CACHED, self.clock)
         self.connectors = Cache(CONNECTOR_CACHE_MS, _CACHED, self.clock)
+        self.annotated = Cache(CONNECTOR_CACHE_MS, _CACHED, self.clock)
         self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
         self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
         self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)

@@ -21,6 +21,7 @@ from catalog.audit import Audit
 from catalog.challenges import Attempts, Challenges, Recoveries
 from catalog.connectors import Connectors
 from catalog.factors import Factors
+from catalog.metadata import Metadata
 from catalog.projects import Projects
 from catalog.renditions import Renditions
 from catalog.service import Deletions, Invitations, SigningKeys
@@ -46,6 +47,7 @@ class Transaction:
         self.channel_stations = ChannelStations(session, clock)
         self.renditions = Renditions(session, clock)
         self.projects = Projects(session, clock)
+        self.metadata = Metadata(session, clock)
         self.answers = Answers(session, clock)
         self.sessions = Sessions(session, clock)
         self.attempts = Attempts(session, clock)

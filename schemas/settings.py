@@ -95,6 +95,9 @@ class Settings(Value):
     epg_wait_s: float = Field(
         default=6.0, ge=0, le=30, description="a request's wait for a guide that is not held"
     )
+    source_wait_s: float = Field(
+        default=3.0, ge=0, le=30, description="a request's wait for a file nobody has looked at"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_dir: str | None = None
     worker_metrics_port: int | None = None

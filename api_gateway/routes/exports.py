@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from starlette.responses import Response
 
 from api_gateway import guides, paging
+from api_gateway.annotations import by_parts
 from api_gateway.answers import page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import DestinationBody, destination
@@ -325,6 +326,7 @@ async def _command(
         on_future=body.on_future,
         audio=body.tracks.audio,
         metadata=body.metadata,
+        carried=await by_parts(deps, caller.tenant_id, asked.parts),
         sidecars=tuple(dict.fromkeys(body.sidecars)),
         title=asked.title,
         programme_id=body.programme_id,
