@@ -32,6 +32,7 @@ from workers.localized_upkeep import Upkeep
 from workers.main import told_to_stop, work_folder
 from workers.runtime import epoch_ms
 from workers.slot import every
+from workers.upload_upkeep import Places, UploadUpkeep
 
 REAP_S = 1.0
 SWEEP_S = 10.0
@@ -39,6 +40,8 @@ INTAKE_S = 0.25
 RECOVER_S = 30.0
 JANITOR_S = 60.0
 GUIDES_S = 20.0
+UPLOADS_S = 15.0
+STALE_S = 600.0
 KEEP_JOBS_MS = 30 * 24 * 3600 * 1000
 KEEP_WORKSPACES_S = 24 * 3600
 log = structlog.get_logger(__name__)
@@ -148,6 +151,7 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
         settings.localized_quota_bytes,
         epoch_ms,
     )
+    uploads = UploadUpkeep(store, Places(settings, epoch_ms), epoch_ms)
     return (
         Chore("reap", REAP_S, Leases(store).reap),
         Chore("sweep", SWEEP_S, lambda: sweep(Queues(store))),
@@ -157,6 +161,8 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
         Chore("localized quota", JANITOR_S, localized.keep_quota),
         Chore("localized index", RECOVER_S, localized.look_again),
         Chore("workspaces", JANITOR_S, lambda: tidy(work_folder(settings))),
+        Chore("uploads", UPLOADS_S, uploads.clean),
+        Chore("unfinished files", STALE_S, uploads.sweep),
         Chore("guides", GUIDES_S, lambda: refresh_guides(Guides(store), jobs, epoch_ms())),
         *extra,
     )
