@@ -123,6 +123,8 @@ def a_tenant_with_everything(kit: Kit, folder: Path, key: str) -> str:
     kit.login(f"admin@{key}.example")
     connector = kit.connector(key=key)
     kit.clip(connector, key=key)
+    hook = kit.post("/v1/webhooks", {"url": "https://hooks.example.com/"}, key=key).json()["id"]
+    assert kit.post(f"/v1/webhooks/{hook}/test", key=key).status_code == 202
     for area in ("clips", "localized"):
         place = folder / "media" / area / tenant_id / "deep" / "er"
         place.mkdir(parents=True)
@@ -144,7 +146,7 @@ def test_a_tenant_that_is_due_is_really_deleted_and_no_other(tmp_path: Path) -> 
         [report] = reports
         assert (report.tenant_id, report.objects, report.object_bytes) == (gone, 2, 10)
         assert report.rows["users"] == report.rows["connectors"] == report.rows["api_keys"] == 1
-        assert {"sessions", "audit"} <= report.rows.keys()
+        assert {"sessions", "audit", "webhooks"} <= report.rows.keys()
         assert report.redis_keys >= 3
         left = b"".join(kit.gateway.store.client.dump(k) or b"" for k in all_keys(kit))
         assert gone.encode() not in left
