@@ -12,7 +12,7 @@ from statistics import median_low
 
 import av  # noqa: F401  preloaded for the warm parent of jailed children
 
-from media.cut.facts import picture_facts, sets_clash
+from media.cut.facts import parameter_sets, picture_facts, sets_clash
 from media.cut.keys import keys
 from media.cut.source import Opener, OpenSegment, Read
 from media.cut.ts import WRAP, unwrapped
@@ -99,7 +99,7 @@ def _builders(
             builder = None
         if held.gap:
             continue
-        builder = builder or _RunBuilder(number, opener())
+        builder = builder or _RunBuilder(number, opener(), partial(_later_sets, track, at, opener))
         if not builder.add(at, held, tolerant=tolerant):
             yield builder
             builder = None
@@ -110,9 +110,12 @@ def _builders(
 class _RunBuilder:
     """Takes in segments in a row and finds where they do not really join."""
 
-    def __init__(self, track: int, opener: Opener) -> None:
+    def __init__(
+        self, track: int, opener: Opener, later_sets: Callable[[], tuple[bytes, ...]]
+    ) -> None:
         self._track = track
         self._opener = opener
+        self._later_sets = later_sets
         self._found: list[_Found] = []
         self._facts: list[PictureFacts | None] = []
 
@@ -132,7 +135,7 @@ class _RunBuilder:
         try:
             found = self._opener.open(held.name or "", held.init_name)
             boiled = _boiled(number, held, found, self._near())
-            facts = picture_facts(found.pictures, boiled.entry.keys)
+            facts = picture_facts(found.pictures, boiled.entry.keys, self._known_sets)
         except CorruptMedia:
             if tolerant:
                 return False
@@ -142,6 +145,11 @@ class _RunBuilder:
         self._found.append(boiled)
         self._facts.append(facts)
         return found.whole
+
+    def _known_sets(self) -> tuple[bytes, ...]:
+        """Parameter sets for a segment that brings none: those before it, else after it."""
+        last = self._facts[-1] if self._facts else None
+        return tuple(map(bytes.fromhex, last.sets)) if last else self._later_sets()
 
     def _near(self) -> int | None:
         if not self._found:
@@ -239,6 +247,19 @@ def _stated(track: HeldTrack, anchors: Iterable[Anchor]) -> Iterator[Anchor]:
             continue
         wall_us = clock.zero_us + anchor.pts * anchor.timebase * 1_000_000
         yield anchor.model_copy(update={"wall_us": wall_us, "stated": True})
+
+
+def _later_sets(track: HeldTrack, at: int, opener: Callable[[], Opener]) -> tuple[bytes, ...]:
+    """The first parameter sets that come after a segment, within its region."""
+    region = track.segments[at].discontinuity_sequence
+    for held in track.segments[at + 1 :]:
+        if held.gap or held.discontinuity_sequence != region:
+            break
+        pictures = opener().open(held.name or "", held.init_name).pictures
+        sets = parameter_sets(pictures, keys(pictures)[0]) if pictures else ()
+        if sets:
+            return sets
+    return ()
 
 
 # --- one segment

@@ -633,7 +633,8 @@ def _truth(
         shift = _shift_at(shifts, piece.start_s)
         for sample in piece.samples[0]:
             since = (sample.pts - shift.anchor_s) * 1000
-            walls[shift.region][number[sample.pts]] = starts[shift.region] + since
+            if sample.pts in number:  # the second field of a frame has a time between two frames
+                walls[shift.region][number[sample.pts]] = starts[shift.region] + since
     return [Region(starts[s.region], walls[s.region]) for s in shifts]
 
 

@@ -161,11 +161,13 @@ def whole_recipe(facts: PictureFacts) -> Recipe:
     """The recipe where the whole is re-encoded: H.264, regular keyframes."""
     rate = 1 / (max(facts.frame_ticks, 1) * facts.timebase)
     gop = max(1, round(2 * rate))
+    params = f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"
+    if facts.interlaced:
+        params += ":bff=1" if facts.bottom_field_first else ":tff=1"
     return Recipe(
         encoder="libx264",
         options={
-            "preset": "veryfast", "crf": "18", "profile": "high",
-            "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0",
+            "preset": "veryfast", "crf": "18", "profile": "high", "x264-params": params,
         },
         pixel_format="yuv420p",
         timebase=facts.timebase,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from media.cut import h264, hevc
@@ -37,15 +37,20 @@ def sets_clash(before: PictureFacts, after: PictureFacts) -> bool:
 
 
 def picture_facts(
-    pictures: TsPictures | Mp4Pictures | None, starts: Sequence[int]
+    pictures: TsPictures | Mp4Pictures | None,
+    starts: Sequence[int],
+    known_sets: Callable[[], tuple[bytes, ...]] = tuple,
 ) -> PictureFacts | None:
-    """The facts of a segment's pictures; None where it has none."""
+    """The facts of a segment's pictures; None where it has none.
+
+    `known_sets` is asked for parameter sets where the segment brings none of its own.
+    """
     if pictures is None or not pictures.pts:
         return None
     if pictures.codec == "h264":
-        return _h264_facts(pictures, starts)
+        return _h264_facts(pictures, starts, known_sets)
     if pictures.codec == "hevc":
-        return _hevc_facts(pictures, starts)
+        return _hevc_facts(pictures, starts, known_sets)
     width, height = pictures.size()
     return PictureFacts(
         codec=pictures.codec,
@@ -58,8 +63,12 @@ def picture_facts(
     )
 
 
-def _h264_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:
-    nals = parameter_sets(pictures, starts)
+def _h264_facts(
+    pictures: TsPictures | Mp4Pictures,
+    starts: Sequence[int],
+    known_sets: Callable[[], tuple[bytes, ...]],
+) -> PictureFacts:
+    nals = parameter_sets(pictures, starts) or known_sets()
     sets = h264.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:
@@ -101,8 +110,12 @@ def _bottom_first(
     return False
 
 
-def _hevc_facts(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:
-    nals = parameter_sets(pictures, starts)
+def _hevc_facts(
+    pictures: TsPictures | Mp4Pictures,
+    starts: Sequence[int],
+    known_sets: Callable[[], tuple[bytes, ...]],
+) -> PictureFacts:
+    nals = parameter_sets(pictures, starts) or known_sets()
     sets = hevc.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:

@@ -596,6 +596,15 @@ def is_lone_field(nals: Iterable[bytes], sets: ParameterSets) -> bool:
     return len(parities) == 1 and all(each.field_pic for each in numbers)
 
 
+def are_fields_of_one(first: SliceNumbers, second: SliceNumbers) -> bool:
+    """Whether two fields that follow each other make a frame: opposite parity, one number."""
+    return (
+        first.bottom_field != second.bottom_field
+        and first.frame_num == second.frame_num
+        and second.idr_pic_id is None
+    )
+
+
 def _slice_numbers(bits: BitReader, idr: bool, sets: ParameterSets) -> SliceNumbers:
     first_mb, slice_type = bits.ue(1 << 20), bits.ue(9) % 5
     pps_id_at = bits.position

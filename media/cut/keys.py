@@ -49,7 +49,7 @@ def _h264_ts(pictures: TsPictures, index: int) -> str:
     if first is None or (first[0] & 31 == 1 and not _begins_intra(first)):
         return ""
     trusted = index == 0 or pictures.random_access(index)
-    return _h264_kind(pictures.nals(index), trusted=trusted)
+    return _h264_kind(pictures.begin_nals(index), trusted=trusted)
 
 
 def _first_slice(head: bytes) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  it is a class
 from typing import Protocol
@@ -11,11 +11,14 @@ from typing import Protocol
 from media.cut import fmp4, h264, hevc, latm, sound
 from media.cut.bits import split_annexb, split_prefixed
 from media.cut.fmp4 import Mp4Samples, Mp4Track
+from media.cut.h264 import SliceNumbers
 from media.cut.sound import Bounds, SoundFormat
 from media.cut.ts import TIMEBASE_HZ, Pes, TsSegment, TsStream
 from schemas.errors import CorruptMedia, UnsupportedMedia
 
 Read = Callable[[Path], bytes]
+# Enough of a picture to hold its parameter sets and the header of its first slice.
+_SETS_PACKETS = 8
 
 
 class Pictures(Protocol):
@@ -52,14 +55,24 @@ class Sounds(Protocol):
 
 @dataclass(slots=True)
 class TsPictures:
-    """Pictures in PES units; a unit without a PTS goes on with the picture before it."""
+    """Pictures in PES units; a unit without a PTS goes on with the picture before it.
+
+    `paired` are the pictures whose two fields came in units of their own.
+    """
 
     codec: str
     pes: Pes
     units: list[tuple[int, int]]
     pts: list[int]
+    paired: frozenset[int] = frozenset()
     tail: bytes = b""
     timescale: int = TIMEBASE_HZ
+
+    def begin_nals(self, index: int) -> tuple[bytes, ...]:
+        """The NAL units that say how a picture begins: of two fields, those of the first."""
+        if index not in self.paired:
+            return self.nals(index)
+        return split_annexb(self.pes.payload(self.units[index][0]))
 
     def nals(self, index: int) -> tuple[bytes, ...]:
         """The NAL units of a picture."""
@@ -108,7 +121,47 @@ def _ts_pictures(stream: TsStream, pes: Pes) -> TsPictures:
             pts.append(stamp)
         elif units:
             units[-1] = (units[-1][0], unit + 1)
-    return TsPictures(stream.codec, pes, units, pts)
+    found = TsPictures(stream.codec, pes, units, pts)
+    return _paired(found) if stream.codec == "h264" and units else found
+
+
+def _paired(single: TsPictures) -> TsPictures:
+    """The same pictures, fields that have units of their own joined to frames (7.4.1.2.4)."""
+    sets = _own_sets(single)
+    if all(sps.frame_mbs_only for sps in sets.sps.values()):
+        return single
+    units: list[tuple[int, int]] = []
+    pts: list[int] = []
+    paired: set[int] = set()
+    before: SliceNumbers | None = None
+    for index, (unit, stamp) in enumerate(zip(single.units, single.pts, strict=True)):
+        now = _lone_field(single, index, sets)
+        if before is not None and now is not None and h264.are_fields_of_one(before, now):
+            paired.add(len(units) - 1)
+            units[-1], before = (units[-1][0], unit[1]), None
+            continue
+        units.append(unit)
+        pts.append(stamp)
+        before = now
+    return replace(single, units=units, pts=pts, paired=frozenset(paired))
+
+
+def _own_sets(pictures: TsPictures) -> h264.ParameterSets:
+    """The parameter sets at the head of a segment; none where it begins with something else."""
+    sets = h264.ParameterSets()
+    head = pictures.head(0, min(_SETS_PACKETS, pictures.packets(0)))
+    sets.add_all(h264.sets_of(split_annexb(head) if head else ()))
+    return sets
+
+
+def _lone_field(pictures: TsPictures, index: int, sets: h264.ParameterSets) -> SliceNumbers | None:
+    """How the one field a unit holds is numbered; None where it is a frame or holds both."""
+    head = pictures.head(index, min(_SETS_PACKETS, pictures.packets(index)))
+    first = next((nal for nal in split_annexb(head) if h264.is_slice(nal)), None)
+    numbers = h264.parse_slice_numbers(first, sets) if first else None
+    if numbers is None or not numbers.field_pic:
+        return None
+    return numbers if h264.is_lone_field(pictures.nals(index), sets) else None
 
 
 @dataclass(slots=True)
