@@ -38,6 +38,8 @@ from store.jobs import Jobs
 
 KEY_CACHE_MS = 5_000
 CONNECTOR_CACHE_MS = 2_000
+VERSION_CACHE_MS = 30_000
+LOOKED_AT_MS = 300_000
 _CACHED = 4_096
 _PROBES = 8
 _HASHES = 2
@@ -67,6 +69,8 @@ class Gateway:
     connectors: Cache[Connector] = field(init=False)
     annotated: Cache[bool] = field(init=False)
     uses: Cache[int] = field(init=False)
+    versions: Cache[str] = field(init=False)
+    looked_at: Cache[bool] = field(init=False)
     credentials: Buckets = field(init=False)
     addresses: Buckets = field(init=False)
     logins: Buckets = field(init=False)
@@ -89,6 +93,8 @@ class Gateway:
         self.credentials = Buckets(self.settings.rate_per_minute, self.clock)
         self.addresses = Buckets(self.settings.anonymous_rate_per_minute, self.clock)
         self.uses = Cache(LAST_USED_STEP_MS, _CACHED, self.clock)
+        self.versions = Cache(VERSION_CACHE_MS, _CACHED, self.clock)
+        self.looked_at = Cache(LOOKED_AT_MS, _CACHED, self.clock)
         given = self.settings
         self.logins = Buckets(given.login_rate_per_minute, self.clock)
         self.sessions = Cache(KEY_CACHE_MS, _CACHED, self.clock)

@@ -1,4 +1,4 @@
-"""A decoded picture as a small still: scaled by area, the right way up, one field of two."""
+"""A decoded picture as a small still: scaled by area, the right way up, one field, in SDR."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import av
 import numpy as np
 from av.video.reformatter import Colorspace, Interpolation
 from PIL import Image
+
+from media.sprite_tone import is_hdr, to_sdr
 
 _UNSPECIFIED = 2
 _HD_LINES = 720
@@ -23,23 +25,27 @@ def still(frame: Any, size: tuple[int, int]) -> Image.Image:
     turn = round(frame.rotation / 90) * 90 % 360
     width, height = (size[1], size[0]) if turn % 180 else size
     # Two fields are two moments: where lines would comb, only the first field is shown.
+    hdr = is_hdr(frame.color_trc) and not frame.interlaced_frame
     shown = _first_field(frame) if frame.interlaced_frame else frame
     small = shown.reformat(
         width=width,
         height=height,
-        format="rgb24",
+        format="rgb48le" if hdr else "rgb24",
         src_colorspace=_matrix(frame),
         interpolation=Interpolation.AREA,
         threads=1,
     )
-    image = Image.fromarray(small.to_ndarray())
+    pixels = small.to_ndarray()
+    image = Image.fromarray(to_sdr(pixels, frame.color_trc) if hdr else pixels)
     return image.transpose(_TURNS[turn]) if turn else image
 
 
 def _matrix(frame: Any) -> Colorspace | None:
-    """What an untagged picture means by convention: BT.709 from 720 lines on."""
+    """What an untagged picture means by convention: BT.709 from 720 lines on, BT.2020 in HDR."""
     if frame.colorspace != _UNSPECIFIED:
         return None
+    if is_hdr(frame.color_trc):
+        return Colorspace.BT2020
     return Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
 
 

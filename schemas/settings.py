@@ -30,6 +30,14 @@ class Settings(Value):
     local_folders: tuple[str, ...] = Field(
         default=(), description="folders that `local` connectors may name, or lie below"
     )
+    rclone_socket: str | None = Field(
+        default=None,
+        description="unix socket at which `rclone rcd` listens for `rclone` connectors",
+    )
+    rclone_backends: tuple[str, ...] = Field(
+        default=(),
+        description="back ends `rclone` connectors may use; `name+hosts` may be sent to any host",
+    )
     public_url: str = "http://127.0.0.1:8080"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -82,6 +90,11 @@ class Settings(Value):
         default=1024 * 2**30,
         ge=0,
         description="of all localized files; what was used least recently is removed past that",
+    )
+    thumbnails_quota_bytes: int = Field(
+        default=20 * 2**30,
+        ge=0,
+        description="of all posters and sprites; those looked at least recently are removed",
     )
     upload_credentials_s: int = Field(
         default=3600, ge=1, le=3600, description="how long credentials of an upload work"

@@ -27,11 +27,13 @@ from store.jobs import Jobs
 from store.leases import Leases
 from store.localized import Localized
 from store.queues import Queues
+from store.thumbs import Thumbs
 from workers import metrics
 from workers.localized_upkeep import Upkeep
 from workers.main import told_to_stop, work_folder
 from workers.runtime import epoch_ms
 from workers.slot import every
+from workers.thumbs_upkeep import ThumbsUpkeep
 from workers.upload_upkeep import Places, UploadUpkeep
 
 REAP_S = 1.0
@@ -151,6 +153,9 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
         settings.localized_quota_bytes,
         epoch_ms,
     )
+    pictures = ThumbsUpkeep(
+        Thumbs(store), lambda: open_media_store(settings), settings.thumbnails_quota_bytes
+    )
     uploads = UploadUpkeep(store, Places(settings, epoch_ms), epoch_ms)
     return (
         Chore("reap", REAP_S, Leases(store).reap),
@@ -160,6 +165,8 @@ def chores(settings: Settings, store: Store, extra: Sequence[Chore] = ()) -> tup
         Chore("forget", JANITOR_S, lambda: jobs.forget(KEEP_JOBS_MS)),
         Chore("localized quota", JANITOR_S, localized.keep_quota),
         Chore("localized index", RECOVER_S, localized.look_again),
+        Chore("pictures quota", JANITOR_S, pictures.keep_quota),
+        Chore("pictures index", RECOVER_S, pictures.look_again),
         Chore("workspaces", JANITOR_S, lambda: tidy(work_folder(settings))),
         Chore("uploads", UPLOADS_S, uploads.clean),
         Chore("unfinished files", STALE_S, uploads.sweep),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -21,14 +23,23 @@ from api_gateway.problems import Problem
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
-from connectors.base import key_parts
+from api_gateway.upstream import asked
+from connectors.base import Query as Listing
+from connectors.base import Reads, key_parts
 from connectors.media_store import MediaStore
 from pipelines import sprite, webvtt
 from schemas import file_id as file_ids
 from schemas.accounts import Principal
 from schemas.commands import MakeThumbnails
 from schemas.connectors import Connector, Destination
-from schemas.errors import FieldInvalid, InFuture, NotFound, SourceNotFound, Unsupported
+from schemas.errors import (
+    FieldInvalid,
+    InFuture,
+    NotFound,
+    SourceNotFound,
+    StoreUnavailable,
+    Unsupported,
+)
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
@@ -44,6 +55,7 @@ from schemas.times import MAX_EPOCH_MS, TimeRange
 from store.listing import JobFilter
 from store.localized import Localized
 from store.lookup import job_making
+from store.thumbs import Thumbs
 
 thumbnails: APIRouter = router("connectors")
 Kind = Literal["poster", "sprite", "vtt", "json"]
@@ -73,11 +85,13 @@ class _Wanted:
     format: PictureFormat
     times: Seek
     sheet: int
+    version: str = ""
 
     @property
     def key(self) -> str:
         """Where it lies in the media store: a poster's file, or a sprite's folder."""
-        words = [] if self.times == "exact" else ["key"]
+        words = [self.version] if self.version else []
+        words += [] if self.times == "exact" else ["key"]
         if self.width is not None:
             words.append(f"w{self.width}")
         if self.type == "poster":
@@ -86,9 +100,7 @@ class _Wanted:
             words += [f"every{self.every_ms}"] if self.every_ms else []
             words += [f"count{self.count}"] if self.count else []
             name = "-".join(["sprite", *words, self.format])
-        owner = self.connector
-        folder = sprite.folder(owner.tenant_id, owner.fingerprint, self.file_id)
-        return f"{folder}/{name}"
+        return f"{_folder(self)}/{name}"
 
     @property
     def name(self) -> str:
@@ -114,7 +126,7 @@ class _Wanted:
     operation_id="getThumbnail",
     summary="A poster or sprite of a file, a clip or a moment of a channel",
     response_model=JobView,
-    **operation("read", 404, 422, 425, 501),
+    **operation("read", 404, 422, 425, 501, 502),
 )
 async def get_thumbnail(
     request: Request,
@@ -152,8 +164,10 @@ async def get_thumbnail(
         every_ms, count, width, image_format, times, sheet,
     )  # fmt: skip
     _check(deps, wanted)
+    wanted = replace(wanted, version=await _version(deps, wanted))
     found = await in_thread(_held, deps.media_store, wanted)
     if found is not None:
+        await in_thread(_looked_at, deps, wanted, len(found[0]))
         return _answered(request, *found)
     accepted = await in_thread(_accept, deps, wanted)
     return Response(
@@ -207,6 +221,58 @@ def _check_words(deps: Gateway, wanted: _Wanted) -> None:
             raise FieldInvalid("of a channel, name a range: the fileId of a clip")
         if wanted.at_ms == 0:
             raise FieldInvalid("of a channel, atMs names the moment in epoch milliseconds")
+
+
+# --- which version of a file
+
+
+async def _version(deps: Gateway, wanted: _Wanted) -> str:
+    """What tells one version of a connector's file from the next; nothing of what never changes.
+
+    A source that is away is taken to hold what it held when it was last asked.
+    """
+    connector, file_id = wanted.connector, wanted.file_id
+    if wanted.clip is not None or "reads" not in deps.registry.capabilities(connector.type):
+        return ""
+    held = deps.versions.get(connector.id, file_id)
+    if held is not None:
+        return held[0]
+    index, folder = Thumbs(deps.store), _folder(wanted)
+    try:
+        version = await asked(deps, lambda: _told(deps, wanted))
+    except Problem as problem:
+        last = await in_thread(index.version, folder) if problem.status == 502 else None
+        if last is None:
+            raise
+        return last
+    await in_thread(index.put_version, folder, version)
+    return deps.versions.put(version, connector.id, file_id)
+
+
+def _told(deps: Gateway, wanted: _Wanted) -> str:
+    opened = deps.registry.open(wanted.connector.ref, deps.sealer, deps.env)
+    if not isinstance(opened, Reads):
+        return ""
+    told = opened.stat(wanted.file_id)
+    words = f"{told.etag}\n{told.modified_ms}\n{told.size}"
+    return "v" + hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _folder(wanted: _Wanted) -> str:
+    owner = wanted.connector
+    return sprite.folder(owner.tenant_id, owner.fingerprint, wanted.file_id)
+
+
+def _looked_at(deps: Gateway, wanted: _Wanted, size: int) -> None:
+    """Keep what is looked at from being the first to go."""
+    if deps.looked_at.get(wanted.key) is not None:
+        return
+    deps.looked_at.put(True, wanted.key)
+    if wanted.type != "poster":
+        listed = deps.media_store.query(Listing(path=wanted.key, limit=1000))
+        size = sum(entry.size or 0 for entry in listed.items)
+    with suppress(StoreUnavailable):
+        Thumbs(deps.store).put(wanted.key, size)
 
 
 # --- what is there

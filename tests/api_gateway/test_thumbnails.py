@@ -13,8 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
+from connectors.egress import Egress
 from store.jobs import RedisLedger
+from store.thumbs import Thumbs
 from tests.e2e.sprite_kit import number_of
+from tests.file_origin import file_origin
 from tests.gateway_kit import FILE_ID, Kit, a_kit
 from tests.media_builder import StreamSpec, build, write_mp4
 from workers import handlers
@@ -24,6 +27,7 @@ from workers.sprite import WORK
 
 SPEC = StreamSpec(seconds=4, gop=25, audio=())
 NAME = "shows/a b.mp4"
+LOOPBACK = ("127.0.0.0/8",)
 
 
 @pytest.fixture
@@ -139,6 +143,54 @@ def test_what_was_taken_away_is_made_again(kit: Kit, connector: str, tmp_path: P
 
     assert answer.status_code == 202
     assert shown(kit.get(path(connector))) == 0
+
+
+def test_a_file_that_was_replaced_gets_a_picture_of_its_own(
+    kit: Kit, connector: str, tmp_path: Path
+) -> None:
+    kit.get(path(connector))
+    work(kit, tmp_path)
+    assert shown(kit.get(path(connector))) == 0
+    write_mp4(build(replace(SPEC, first_number=500)), tmp_path / "files" / NAME)
+    kit.gateway.versions.clear()
+
+    answer = kit.get(path(connector))
+    work(kit, tmp_path)
+
+    assert answer.status_code == 202
+    assert shown(kit.get(path(connector))) == 500
+
+
+def test_a_picture_is_still_shown_while_its_source_is_away(tmp_path: Path) -> None:
+    movie = write_mp4(build(SPEC), tmp_path / "movie.mp4").read_bytes()
+    with a_kit(tmp_path, allow_cidrs=LOOPBACK) as kit:
+        kit.gateway.env = replace(kit.gateway.env, egress=Egress(allow_cidrs=LOOPBACK))
+        with file_origin(**{"movie.mp4": movie, "other.mp4": movie}) as origin:
+            connector = kit.connector("Web", type="http", config={"baseUrl": origin.url})
+            kit.get(path(connector, file_id="movie.mp4"))
+            work(kit, tmp_path)
+            there = kit.get(path(connector, file_id="movie.mp4"))
+        kit.gateway.versions.clear()
+
+        away = kit.get(path(connector, file_id="movie.mp4"))
+        unknown = kit.get(path(connector, file_id="other.mp4"))
+
+    assert (shown(there), shown(away)) == (0, 0)
+    assert (unknown.status_code, unknown.json()["code"]) == (502, "upstream")
+
+
+def test_what_is_looked_at_is_known_with_its_size(kit: Kit, connector: str, tmp_path: Path) -> None:
+    for query in ("", "type=json&count=2"):
+        kit.get(path(connector, query))
+        work(kit, tmp_path)
+        assert kit.get(path(connector, query)).status_code == 200
+
+    known = Thumbs(kit.gateway.store).over(0)
+
+    assert len(known) == 2
+    held = sum(p.stat().st_size for p in (tmp_path / "media/thumbs").rglob("*") if p.is_file())
+    assert Thumbs(kit.gateway.store).over(held) == []
+    assert len(Thumbs(kit.gateway.store).over(held - 1)) == 1
 
 
 def test_a_clip_that_was_not_made_is_shown_from_its_channel(kit: Kit) -> None:
