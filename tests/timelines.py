@@ -41,7 +41,7 @@ def a_clip(
         "effects": [],
         "markers": [],
         "enabled": True,
-        "metadata": {} if media is None else {"cuttingroom": media},
+        "metadata": {} if media is None else {"cuttingroom": dict(media)},
     }
     return node | more
 
