@@ -19,20 +19,19 @@ from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfN
 from api_gateway.problems import Problem
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
+from connectors.base import Connector as Opened
 from connectors.registry import ConnectorType
 from connectors.sealing import masked, merged
 from schemas.base import WireValue
 from schemas.connectors import Capability, Connector, ConnectorRef
 from schemas.errors import AccessDenied, CuttingRoomError
-from schemas.jobs import State
 from schemas.times import rfc3339
-from store.listing import JobFilter
 from store.localized import Localized
+from store.lookup import job_using
 
 connectors: APIRouter = router("connectors")
 _KIND = "connectors"
 _CHECK_TIMEOUT_S = 10.0
-_UNFINISHED: tuple[State, ...] = ("running", "waiting", "queued")
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -267,14 +266,29 @@ class AuthCheckBody(WireValue):
     auth: dict[str, Any] | None = None
 
 
+class CapabilityCheck(WireValue):
+    """What became of trying one capability."""
+
+    capability: Capability
+    works: bool
+    code: str
+    detail: str
+    latency_ms: int
+
+
 class AuthCheckView(WireValue):
-    """Whether the credentials work; `code` and `detail` say what is wrong where they do not."""
+    """Whether the credentials work; `code` and `detail` say what is wrong where they do not.
+
+    `capabilities` are those that work; `code` is `partial` where not all of the type's do, and
+    `checks` tells of each.
+    """
 
     valid: bool
     code: str
     detail: str
     latency_ms: int
     capabilities: tuple[Capability, ...]
+    checks: tuple[CapabilityCheck, ...]
 
 
 @connectors.post(
@@ -314,26 +328,71 @@ def _tell_denied(deps: Gateway, held: Connector, checked: AuthCheckView) -> None
 
 async def _tried(deps: Gateway, ref: ConnectorRef, kind: ConnectorType) -> AuthCheckView:
     started = deps.clock()
-    code, detail = "ok", "the credentials work"
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await anyio.to_thread.run_sync(
-                lambda: deps.registry.open(ref, deps.sealer, deps.env).check(),
+            checks = await anyio.to_thread.run_sync(
+                lambda: _each_tried(deps, ref, kind),
                 abandon_on_cancel=True,
                 limiter=deps.probes,
             )
     except TimeoutError:
         message = f"the system did not answer within {_CHECK_TIMEOUT_S:.0f} s"
         raise Problem(504, message, code="timed_out") from None
-    except CuttingRoomError as error:
-        code, detail = error.error_code, error.message
+    code, detail = _verdict(checks)
     return AuthCheckView(
-        valid=code == "ok",
+        valid=any(check.works for check in checks),
         code=code,
         detail=detail,
         latency_ms=max(0, deps.clock() - started),
-        capabilities=tuple(sorted(kind.capabilities)),
+        capabilities=tuple(check.capability for check in checks if check.works),
+        checks=checks,
     )
+
+
+def _each_tried(
+    deps: Gateway, ref: ConnectorRef, kind: ConnectorType
+) -> tuple[CapabilityCheck, ...]:
+    """One connector for all: it may keep the connection it has logged in on."""
+    try:
+        opened = deps.registry.open(ref, deps.sealer, deps.env)
+    except CuttingRoomError as error:
+        return tuple(_refused(capability, error, 0) for capability in sorted(kind.capabilities))
+    return tuple(_checked(deps, opened, capability) for capability in sorted(kind.capabilities))
+
+
+def _checked(deps: Gateway, opened: Opened, capability: Capability) -> CapabilityCheck:
+    started = deps.clock()
+    try:
+        opened.check(capability)
+    except CuttingRoomError as error:
+        return _refused(capability, error, max(0, deps.clock() - started))
+    return CapabilityCheck(
+        capability=capability,
+        works=True,
+        code="ok",
+        detail="works",
+        latency_ms=max(0, deps.clock() - started),
+    )
+
+
+def _refused(capability: Capability, error: CuttingRoomError, latency_ms: int) -> CapabilityCheck:
+    return CapabilityCheck(
+        capability=capability,
+        works=False,
+        code=error.error_code,
+        detail=error.message,
+        latency_ms=latency_ms,
+    )
+
+
+def _verdict(checks: tuple[CapabilityCheck, ...]) -> tuple[str, str]:
+    failed = [check for check in checks if not check.works]
+    if not failed:
+        return "ok", "the credentials work"
+    if len(failed) == len(checks):
+        return failed[0].code, failed[0].detail
+    told = "; ".join(f"{check.capability}: {check.detail}" for check in failed)
+    return "partial", f"not everything works: {told}"
 
 
 async def known_connector(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
@@ -382,15 +441,14 @@ def _patched(deps: Gateway, held: Connector, body: ConnectorPatch) -> Connector:
 
 
 def _refuse_busy(deps: Gateway, tenant_id: str, connector_id: str) -> None:
-    for state in _UNFINISHED:
-        wanted = JobFilter(state=state, connector_id=connector_id)
-        found = deps.jobs.list(tenant_id, wanted, limit=1)
-        if found.items:
-            raise Problem(
-                409,
-                f"job {found.items[0].id} of this connector is {state}; wait, or use ?force=true",
-                code="connector_busy",
-            )
+    """Whatever a job does with the connector: its source, one of its sources, where it delivers."""
+    using = job_using(deps.store, tenant_id, connector_id)
+    if using is not None:
+        raise Problem(
+            409,
+            f"job {using.job_id} of this connector is {using.state}; wait, or use ?force=true",
+            code="connector_busy",
+        )
 
 
 def _opened(deps: Gateway, held: Connector) -> dict[str, Any]:

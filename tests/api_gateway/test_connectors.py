@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
 
 import pytest
 
+from api_gateway.routes import connectors as routes
+from connectors.local import Folder
+from connectors.registry import Registry
+from schemas.connectors import Capability
+from schemas.errors import AccessDenied
 from tests.gateway_kit import HLS, Kit
 
 S3 = {
@@ -121,6 +129,89 @@ def test_a_connector_with_jobs_is_deleted_only_by_force(kit: Kit) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "connector_busy")
     assert (forced.status_code, forced.content) == (204, b"")
     assert kit.clip(connector).status_code == 404
+
+
+@pytest.mark.parametrize("used", ["source", "another range", "destination"])
+def test_every_connector_of_an_export_is_in_use(kit: Kit, used: str) -> None:
+    source, other = kit.connector(), kit.connector("Other")
+    bucket, idle = kit.post("/v1/connectors", S3).json()["id"], kit.connector("Idle")
+    start = 1643957046000
+    body = {
+        "ranges": [
+            {"startMs": start, "endMs": start + 1000},
+            {"startMs": start, "endMs": start + 1000, "connectorId": other, "channelId": "ch2"},
+        ],
+        "destination": {"connectorId": bucket, "path": "{id}.mp4"},
+        "metadata": {"note": idle},
+    }
+    job = kit.post(f"/v1/connectors/{source}/channels/ch1/segments", body).json()
+    asked = {"source": source, "another range": other, "destination": bucket}[used]
+
+    refused = kit.ask("DELETE", f"/v1/connectors/{asked}")
+    unused = kit.ask("DELETE", f"/v1/connectors/{idle}")
+    kit.post(f"/v1/jobs/{job['id']}/cancel")
+    free = kit.ask("DELETE", f"/v1/connectors/{asked}")
+
+    assert (refused.status_code, refused.json()["code"]) == (409, "connector_busy")
+    assert job["id"] in refused.json()["detail"]
+    assert (unused.status_code, free.status_code) == (204, 204)
+
+
+def test_each_capability_is_tried_and_told(kit: Kit, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    settings = kit.gateway.settings.model_copy(update={"local_folders": (str(folder),)})
+    kit.gateway.env = replace(kit.gateway.env, settings=settings)
+    connector = kit.connector("Files", type="local", config={"folder": str(folder)})
+
+    well = kit.post(f"/v1/connectors/{connector}/auth-check", {}).json()
+    folder.rmdir()
+    gone = kit.post(f"/v1/connectors/{connector}/auth-check").json()
+
+    assert (well["valid"], well["code"]) == (True, "ok")
+    assert set(well["capabilities"]) >= {"lists", "reads", "writes"}
+    assert all(check["works"] for check in well["checks"])
+    assert (gone["valid"], gone["code"], gone["capabilities"]) == (False, "source_not_found", [])
+    assert {check["code"] for check in gone["checks"]} == {"source_not_found"}
+
+
+def test_credentials_that_may_not_write_are_valid_for_the_rest(kit: Kit) -> None:
+    class ReadOnly(Folder):
+        def check(self, capability: Capability | None = None) -> None:
+            if capability == "writes":
+                raise AccessDenied("the bucket answered AccessDenied")
+
+    kind = replace(kit.gateway.registry.get("local"), connect=lambda *_: ReadOnly(Path("/")))
+    kit.gateway.registry = Registry([kind])
+    connector = kit.connector("Files", type="local", config={"folder": "/x"})
+
+    found = kit.post(f"/v1/connectors/{connector}/auth-check", {"auth": {}}).json()
+
+    assert (found["valid"], found["code"]) == (True, "partial")
+    assert "writes" not in found["capabilities"]
+    assert found["detail"] == "not everything works: writes: the bucket answered AccessDenied"
+    wrong = [check for check in found["checks"] if not check["works"]]
+    assert [(check["capability"], check["code"]) for check in wrong] == [
+        ("writes", "access_denied")
+    ]
+
+
+def test_a_system_that_says_nothing_is_a_504(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = Event()
+
+    class Silent(Folder):
+        def check(self, capability: Capability | None = None) -> None:
+            released.wait(30)
+
+    monkeypatch.setattr(routes, "_CHECK_TIMEOUT_S", 0.05)
+    kind = replace(kit.gateway.registry.get("local"), connect=lambda *_: Silent(Path("/")))
+    kit.gateway.registry = Registry([kind])
+    connector = kit.connector("Files", type="local", config={"folder": "/x"})
+
+    answer = kit.post(f"/v1/connectors/{connector}/auth-check")
+    released.set()
+
+    assert (answer.status_code, answer.json()["code"]) == (504, "timed_out")
 
 
 def test_every_type_shows_how_it_is_set_up(kit: Kit) -> None:
