@@ -138,7 +138,7 @@ def _read(connector: Connector, body: QueryBody) -> _Asked:
             told = f"entries have no field {name[:40]!r}; there are {', '.join(sorted(_FILTERS))}"
             raise _wrong(f"/filters/{name[:64]}", told, "filter_unknown")
     if known and body.sort != "name":
-        raise _wrong("/sort", "what is found by metadata is sorted by name", "sort_unknown")
+        raise _wrong("/sort", "what is found by metadata comes by fileId", "sort_unknown")
     return _Asked(
         connector,
         Query(text=body.text, filters=plain, path=_path(body), sort=body.sort, limit=body.limit),
@@ -182,7 +182,9 @@ async def _found(deps: Gateway, asking: _Asked, after: str | None) -> Page:
     below = f"{asking.wanted.path}/" if asking.wanted.path else ""
     kept = paged((e for e in entries if e.file_id.startswith(below)), asking.wanted)
     more = named[limit - 1] if len(named) > limit else None
-    return Page(items=kept.items, next_cursor=more)
+    # Pages follow the fileIds, so what stands on one does too.
+    order = {file_id: at for at, file_id in enumerate(named)}
+    return Page(items=tuple(sorted(kept.items, key=lambda e: order[e.file_id])), next_cursor=more)
 
 
 def _listed(opened: Opened, wanted: Query) -> Page:
