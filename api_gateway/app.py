@@ -36,11 +36,13 @@ from api_gateway.routes.projects import projects
 from api_gateway.routes.renders import renders
 from api_gateway.routes.query import query
 from api_gateway.routes.renditions import renditions
+from api_gateway.routes.reporter import reporter
 from api_gateway.routes.service import service
 from api_gateway.routes.sources import sources
 from api_gateway.routes.sso import sso
 from api_gateway.routes.tenants import tenants
 from api_gateway.routes.thumbnails import thumbnails
+from api_gateway.routes.tus import tus
 from api_gateway.routes.users import users
 from api_gateway.routes.webhooks import webhooks
 from schemas.errors import CuttingRoomError
@@ -56,6 +58,8 @@ ROUTERS = (
     exports,
     epg,
     renditions,
+    reporter,
+    tus,
     projects,
     renders,
     jobs,

@@ -21,6 +21,7 @@ from api_gateway.mail import Mailer, mailer
 from api_gateway.measures import Measures
 from api_gateway.oidc import Oidc
 from api_gateway.ratelimit import Buckets
+from api_gateway.receiving import Receiving
 from catalog.accounts import LAST_USED_STEP_MS
 from catalog.engine import Catalog
 from catalog.passwords import Passwords
@@ -43,6 +44,7 @@ LOOKED_AT_MS = 300_000
 _CACHED = 4_096
 _PROBES = 8
 _HASHES = 2
+_WRITERS = 8
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,6 +86,9 @@ class Gateway:
     probes: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _PROBES))
     # Two hashes at once: log-ins never take the processor from everybody else.
     hashing: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _HASHES))
+    # Bytes of uploads wait for a disk; who sends to which upload now, so that it can be ended.
+    writers: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _WRITERS))
+    receiving: dict[str, Receiving] = field(default_factory=dict)
     background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ async def destination(
 ) -> Destination:
     """The destination of a command; in the media store below the tenant's own `folder`."""
     if wanted.connector_id is None:
-        return Destination(key=f"{folder}/{_own(tenant_id)}/{wanted.path}")
+        return Destination(key=f"{folder}/{own_folder(tenant_id)}/{wanted.path}")
     try:
         connector = await known_connector(deps, tenant_id, wanted.connector_id)
     except NotFound as error:
@@ -48,6 +48,7 @@ async def destination(
     return Destination(connector=connector.ref, key=wanted.path)
 
 
-def _own(tenant_id: str) -> str:
+def own_folder(tenant_id: str) -> str:
+    """What a tenant's folder is called in every area of the media store."""
     plain = quote(tenant_id, safe="")
     return plain if plain == tenant_id else hashlib.sha256(tenant_id.encode()).hexdigest()

@@ -19,6 +19,7 @@ _TAGS = (
     ("clips", "Moments of live channels, cut to the exact frame."),
     ("renditions", "Recipes, and the files made by them."),
     ("projects", "Timelines of clips: taken in, told as editors read them, rendered."),
+    ("reporter", "Uploads of people in the field: destinations, credentials, what came of them."),
     ("epg", "Programme guides: stations, schedules, and which channel is which station."),
     ("jobs", "Long work: what was asked for, how far it is, what came of it."),
     ("events", "Every change of every job, as it happens or page by page."),

@@ -50,7 +50,9 @@ _CODES = {
     429: "rate_limited",
     501: "not_supported",
 }
-_RETRYABLE = frozenset({429, 502, 503, 504})
+_RETRYABLE = frozenset({408, 423, 429, 502, 503, 504})
+# The tus protocol's own.
+_TITLES = {460: "Checksum Mismatch"}
 
 
 class FieldProblem(WireValue):
@@ -139,7 +141,7 @@ def response(problem: Problem, instance: str) -> Response:
     """The answer for a problem."""
     body = ProblemBody(
         type=f"urn:cuttingroom:problem:{problem.code}",
-        title=HTTPStatus(problem.status).phrase,
+        title=_TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
         status=problem.status,
         detail=problem.detail[:2000],
         instance=instance[:1024],

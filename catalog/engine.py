@@ -20,6 +20,7 @@ from catalog.answers import Answers
 from catalog.audit import Audit
 from catalog.challenges import Attempts, Challenges, Recoveries
 from catalog.connectors import Connectors
+from catalog.destinations import Destinations
 from catalog.factors import Factors
 from catalog.metadata import Metadata
 from catalog.projects import Projects
@@ -46,6 +47,7 @@ class Transaction:
         self.connectors = Connectors(session, clock)
         self.channel_stations = ChannelStations(session, clock)
         self.renditions = Renditions(session, clock)
+        self.destinations = Destinations(session, clock)
         self.projects = Projects(session, clock)
         self.metadata = Metadata(session, clock)
         self.answers = Answers(session, clock)

@@ -39,13 +39,13 @@ _NEEDS_NOTHING = (
     *("getHealth", "getReadiness", "getMetrics", "getVersion", "getJwks"),
     *("authenticate", "answerMfa", "refreshToken", "verifyToken"),
     *("changeTemporaryPassword", "recoverPassword", "confirmRecoverPassword"),
-    *("getSsoConfig", "startSso", "finishSso", "createTenant"),
+    *("getSsoConfig", "startSso", "finishSso", "createTenant", "getTusOptions"),
 )
 _NO_IDS = {
     "read": (
         *("listConnectorTypes", "listConnectors", "listEvents", "listRenditions"),
         "listProjects",
-        "getTenant",
+        *("getTenant", "listDestinations"),
         "listMetadataViews",
     ),
     "jobs": ("createRendition",),
@@ -59,6 +59,7 @@ _NO_IDS = {
     "session": ("enrolMfa", "confirmMfa", "removeMfa", "logout"),
 }
 _ID = ("id",)
+_UPLOAD = ("id", "uploadId")
 _FIRST_CLIP = "/tracks/children/0/children/0"
 OPERATIONS: dict[str, Row] = {
     **{name: Row(None) for name in _NEEDS_NOTHING},
@@ -110,6 +111,17 @@ OPERATIONS: dict[str, Row] = {
     "replaceTimeline": Row("jobs", _ID, body=(f"{_FIRST_CLIP}/metadata/cuttingroom/connectorId",)),
     "deleteProject": Row("jobs", _ID),
     "renderProject": Row("jobs", _ID, body=("/destination/connectorId",)),
+    "createDestination": Row("connectors", body=("/connectorId",)),
+    "getDestination": Row("read", _ID),
+    "updateDestination": Row("connectors", _ID, body=("/connectorId",)),
+    "deleteDestination": Row("connectors", _ID),
+    "createUploadCredentials": Row("jobs", _ID),
+    "listUploads": Row("read", _ID),
+    "getUpload": Row("read", _UPLOAD),
+    "cancelUpload": Row("jobs", _UPLOAD),
+    "renewUploadCredentials": Row("jobs", _UPLOAD),
+    "completeUpload": Row("jobs", _UPLOAD),
+    **{name: Row(None, _ID) for name in ("headTusUpload", "patchTusUpload", "deleteTusUpload")},
     "getRendition": Row("read", _ID),
     "updateRendition": Row("jobs", _ID),
     "deleteRendition": Row("jobs", _ID),

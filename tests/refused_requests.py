@@ -520,6 +520,75 @@ WEBHOOKS = (
         "not_found",
     ),
 )
+
+
+def _destination(what: str, body: bytes, code: str = "invalid", status: int = 422) -> Refused:
+    return Refused(what, "POST", "/v1/reporter/destinations", status, code, body)
+
+
+def _tus(what: str, method: str, headers: dict[str, str], status: int, code: str) -> Refused:
+    return Refused(
+        what, method, "/v1/reporter/tus/upl_x", status, code, None, headers, credential=None
+    )
+
+
+_NAMED = b'{"name":"Phones","pathTemplate":"{fileName}"'
+REPORTING = (
+    _destination("a destination without a path", b'{"name":"Phones"}'),
+    _destination(
+        "a destination above its folder", b'{"name":"Phones","pathTemplate":"../{fileName}"}'
+    ),
+    _destination(
+        "a destination with an unknown variable", b'{"name":"Phones","pathTemplate":"{shoe}"}'
+    ),
+    _destination("a destination for no bytes", _NAMED + b',"maxBytes":0}'),
+    _destination("a destination for no type", _NAMED + b',"allowedTypes":[]}'),
+    _destination("a destination for what is no type", _NAMED + b',"allowedTypes":["movies"]}'),
+    _destination(
+        "a destination of an unknown connector",
+        _NAMED + b',"connectorId":"con_none"}',
+        "connector_unknown",
+    ),
+    Refused(
+        "uploads to a destination that is none",
+        "GET",
+        "/v1/reporter/destinations/dst_none/uploads",
+        404,
+        "not_found",
+    ),
+    Refused(
+        "credentials for a destination that is none",
+        "POST",
+        "/v1/reporter/destinations/dst_none/credentials",
+        404,
+        "not_found",
+        b'{"fileName":"a.mp4","size":1,"contentType":"video/mp4"}',
+    ),
+    Refused(
+        "credentials for a file of no size",
+        "POST",
+        "/v1/reporter/destinations/dst_none/credentials",
+        422,
+        "invalid",
+        b'{"fileName":"a.mp4","size":0,"contentType":"video/mp4"}',
+    ),
+    _tus("bytes of an upload without its token", "PATCH", {}, 404, "not_found"),
+    _tus(
+        "an upload given up with a token of nobody's",
+        "DELETE",
+        {"Upload-Token": "ten_x.gAAAAA", "Tus-Resumable": "1.0.0"},
+        404,
+        "not_found",
+    ),
+    Refused(
+        "a parameter of a protocol that has none",
+        "OPTIONS",
+        "/v1/reporter/tus?a=1",
+        422,
+        "query_invalid",
+        credential=None,
+    ),
+)
 REFUSED = (
     WEBHOOKS
     + FILE_IDS
@@ -530,4 +599,5 @@ REFUSED = (
     + LOCALIZING
     + THUMBNAILS
     + EXPORTING
+    + REPORTING
 )

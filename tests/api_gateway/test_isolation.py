@@ -72,6 +72,7 @@ def theirs(kit: Kit) -> dict[str, str]:
         "address": user.email,
         "project": kit.project(key="theirs"),
         **a_webhook(kit, "theirs"),
+        **an_upload(kit, "theirs"),
         **kit.annotated(connector, key="theirs"),
     }
 
@@ -91,7 +92,17 @@ def mine(kit: Kit) -> dict[str, str]:
         "email": "ours@example.com",
         "projects": kit.project(),
         "webhooks": a_webhook(kit, "mine")["webhook"],
+        "reporter": an_upload(kit, "mine")["destination"],
     }
+
+
+def an_upload(kit: Kit, key: str) -> dict[str, str]:
+    """A destination, and an upload to it."""
+    place = {"name": "Field", "pathTemplate": "{uploadId}/{fileName}"}
+    made = kit.post("/v1/reporter/destinations", place, key=key).json()["id"]
+    file = {"fileName": "a.mp4", "size": 10, "contentType": "video/mp4"}
+    told = kit.post(f"/v1/reporter/destinations/{made}/credentials", file, key=key).json()
+    return {"destination": made, "upload": told["uploadId"]}
 
 
 def a_webhook(kit: Kit, key: str) -> dict[str, str]:
@@ -110,9 +121,12 @@ def test_every_operation_has_a_row_and_every_row_an_operation() -> None:
     )
 
 
+_PLACES = ("id", "email", "deliveryId", "uploadId")
+
+
 def test_every_id_in_a_path_has_a_place() -> None:
     for name, (_, path, _operation) in WALKED.items():
-        found = {place for place in ("id", "email", "deliveryId") if f"{{{place}}}" in path}
+        found = {place for place in _PLACES if f"{{{place}}}" in path}
 
         assert found == set(OPERATIONS[name].path), name
 
@@ -129,7 +143,7 @@ def sent(
     """The answer to an operation, its path filled in, with its example where no body is given."""
     method, path, operation = WALKED[name]
     given = {"id": places.get(path.split("/")[2], "unknown"), **places}
-    for place in ("id", "email", "tenant", "channelId", "fileId", "deliveryId"):
+    for place in ("id", "email", "tenant", "channelId", "fileId", "deliveryId", "uploadId"):
         value = given.get(place, {"fileId": FILE_ID, "tenant": "nobody"}.get(place, "unknown"))
         path = path.replace(f"{{{place}}}", quote(value, safe=""))
     if query:

@@ -39,6 +39,12 @@ CONTRACT = {
     "createRenditionJob": ("post", "/v1/connectors/{id}/files/{fileId}/renditions"),
     "lookupStations": ("get", "/v1/epg/stations"),
     "getChannelEpg": ("get", "/v1/connectors/{id}/channels/{channelId}/epg"),
+    "listDestinations": ("get", "/v1/reporter/destinations"),
+    "createDestination": ("post", "/v1/reporter/destinations"),
+    "getDestination": ("get", "/v1/reporter/destinations/{id}"),
+    "updateDestination": ("patch", "/v1/reporter/destinations/{id}"),
+    "deleteDestination": ("delete", "/v1/reporter/destinations/{id}"),
+    "createUploadCredentials": ("post", "/v1/reporter/destinations/{id}/credentials"),
     "clipFromStream": ("post", "/v1/connectors/{id}/files/{fileId}/clip"),
 }
 
@@ -155,6 +161,7 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
     recipe = {"name": "mine", "video": {"codec": "h264", "height": 360}}
     rendition = kit.post("/v1/renditions", recipe, key=key).json()["id"]
     receiver = {"url": "https://hooks.example.com/"}
+    place = {"name": "Field", "pathTemplate": "{uploadId}/{fileName}"}
     return {
         "connector": connector,
         "job": job,
@@ -162,6 +169,7 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
         "rendition": rendition,
         "project": kit.project(key=key),
         "webhook": kit.post("/v1/webhooks", receiver, key=key).json()["id"],
+        "destination": kit.post("/v1/reporter/destinations", place, key=key).json()["id"],
         **kit.annotated(connector, key=key),
         "user": kit.user("robin@example.com", "viewer", of=key).id,
         "fileId": FILE_ID,
@@ -186,6 +194,7 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
         "renditions": "rendition",
         "projects": "project",
         "webhooks": "webhook",
+        "reporter": "destination",
         "metadata-views": "view",
         "metadata": "record",
         "users": "user",
