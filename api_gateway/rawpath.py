@@ -39,7 +39,7 @@ def file_id(routed: str, query: str | None) -> str:
 
 
 def _segment(part: bytes) -> str:
-    return _safe(unquote_to_bytes(part)).replace("/", _SLASH)
+    return _safe(unquote_to_bytes(part)).replace("/", _SLASH) if b"%" in part else _safe(part)
 
 
 def _safe(raw: bytes) -> str:

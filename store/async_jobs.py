@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
 import redis.asyncio
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -105,8 +106,8 @@ class AsyncJobs:
         connection: Any = await pool.get_connection()
         complete = False
         try:
-            calls = [("EVALSHA", self._sha, 1, keys.PREFIX, *args) for args in asked]
-            await connection.send_packed_command(connection.pack_commands(calls))
+            calls = (("EVALSHA", self._sha, 1, keys.PREFIX, *args) for args in asked)
+            await connection.send_packed_command(b"".join(map(hiredis.pack_command, calls)))
             answers = [await _answer(connection) for _ in asked]
             complete = True
         finally:

@@ -107,7 +107,7 @@ async def clip_from_stream(
     accepted = await deps.accepting.accept(
         command,
         idempotency_key=idempotency_key,
-        body_hash=f"{command.dedup_key}\n{clip.canonical}\n{wanted.model_dump_json()}",
+        body_hash=f"{command.dedup_key}\n{command.file_id}\n{wanted.model_dump_json()}",
     )
     return Response(
         job_json(accepted.job),
