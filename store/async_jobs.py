@@ -106,7 +106,7 @@ class AsyncJobs:
         connection: Any = await pool.get_connection()
         complete = False
         try:
-            calls = (("EVALSHA", self._sha, 1, keys.PREFIX, *args) for args in asked)
+            calls: list[Any] = [("EVALSHA", self._sha, 1, keys.PREFIX, *args) for args in asked]
             await connection.send_packed_command(b"".join(map(hiredis.pack_command, calls)))
             answers = [await _answer(connection) for _ in asked]
             complete = True
