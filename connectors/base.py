@@ -11,6 +11,11 @@ The module exports:
 - `connect(config, auth, env)`: makes the connector. Its return annotation is a class, and the
   class is the declaration: every protocol below that it implements is a capability it has.
 
+It may export two more, where what can be asked for is known only once the service runs:
+
+- `describe(env)`: forms of the systems behind it, `{"config": [...], "auth": [...]}`, or None;
+- `admit(config, auth, env)`: raises `FieldInvalid` for what this service cannot be asked for.
+
 `connect` must not touch the network: a connector is opened often and cheaply. Failures are raised
 as the classes of `schemas.errors`; the library's own exceptions never leave the module, and
 neither do secrets or signed URLs (`connectors.egress.redacted`). Everything goes through

@@ -312,6 +312,25 @@ class Judge:
         raise failure
 
 
+class OneSocket(Judge):
+    """Connects to one local socket of the operator's own, whatever host is named."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(AddressPolicy(()))
+        self._path = path
+
+    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """A connection to the socket."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout_s)
+            sock.connect(self._path)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
 def _resolve(host: str, port: int) -> list[tuple[Any, ...]]:
     return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
@@ -456,9 +475,10 @@ class Egress:
         ca_file: str | None = None,
         resolve: Resolver | None = None,
         limits: Limits | None = None,
+        judge: Judge | None = None,
     ) -> None:
         quiet_libraries()
-        self.judge = Judge(AddressPolicy(allow_cidrs), resolve)
+        self.judge = judge or Judge(AddressPolicy(allow_cidrs), resolve)
         self.limits = limits or Limits()
         self._verify: bool | str = ca_file or True
         self._pools = judged_pools(self.judge, _URLLIB3_BASES, self.limits.connect_timeout_s)

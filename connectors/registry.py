@@ -43,13 +43,25 @@ class ConnectorType:
     identity: tuple[str, ...]
     connect: Callable[[Any, Any, ConnectorEnv], Any]
     capabilities: frozenset[Capability]
+    describe: Callable[[ConnectorEnv], Mapping[str, Any] | None] | None = None
+    admit: Callable[[Any, Any, ConnectorEnv], None] | None = None
 
-    def schemas(self) -> dict[str, Any]:
-        """JSON Schemas of what a client sends; secrets are `writeOnly` in them."""
-        return {
+    def schemas(self, env: ConnectorEnv | None = None) -> dict[str, Any]:
+        """JSON Schemas of what a client sends; secrets are `writeOnly` in them.
+
+        With a world, a type that is several systems in one adds each one's forms, as `anyOf`.
+        """
+        found = {
             "config": self.config.model_json_schema(by_alias=True),
             "auth": self.auth.model_json_schema(by_alias=True),
         }
+        told = self.describe(env) if self.describe and env else None
+        return {part: found[part] | _forms(told, part) for part in found}
+
+    def refuse(self, config: ConfigModel, auth: AuthModel, env: ConnectorEnv) -> None:
+        """`FieldInvalid` where this service can be asked for no such connector."""
+        if self.admit is not None:
+            self.admit(config, auth, env)
 
     def parse_config(self, values: Mapping[str, Any]) -> ConfigModel:
         """The checked config; `FieldInvalid` names the field, never the value."""
@@ -147,7 +159,13 @@ def described(module: ModuleType) -> ConnectorType:
         capabilities=frozenset(
             c for c, protocol in PROTOCOLS.items() if issubclass(made, protocol)
         ),
+        describe=getattr(module, "describe", None),
+        admit=getattr(module, "admit", None),
     )
+
+
+def _forms(told: Mapping[str, Any] | None, part: str) -> dict[str, Any]:
+    return {"anyOf": told[part]} if told and told.get(part) else {}
 
 
 def _check_models(module: ModuleType) -> None:

@@ -32,7 +32,7 @@ class Settings(Value):
     )
     rclone_socket: str | None = Field(
         default=None,
-        description="unix socket at which `rclone rcd` listens for `rclone` connectors",
+        description="unix socket at which `rclone rcd` listens for connectors",
     )
     rclone_backends: tuple[str, ...] = Field(
         default=(),
@@ -137,6 +137,6 @@ def _written(value: object) -> str:
 
 
 def _spelled(name: str, text: str) -> object:
-    if name in {"allow_cidrs", "local_folders", "trusted_proxies"}:
+    if name in {"allow_cidrs", "local_folders", "rclone_backends", "trusted_proxies"}:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text

@@ -100,7 +100,7 @@ class ConnectorTypePage(WireValue):
 )
 async def list_connector_types(request: Request, deps: Deps) -> Response:
     """Every type the service was started with."""
-    items = tuple(_type_view(kind) for kind in deps.registry.types())
+    items = await in_thread(_type_views, deps)
     listed = ConnectorTypePage(items=items)
     return conditional(request, listed.model_dump_json(by_alias=True).encode())
 
@@ -411,8 +411,9 @@ def _read(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
 
 def _created(tx: Transaction, deps: Gateway, tenant_id: str, body: ConnectorBody) -> Connector:
     kind = deps.registry.get(body.type)
-    config = kind.parse_config(body.config).model_dump(mode="json", by_alias=True)
-    auth = kind.parse_auth(body.auth)
+    wanted, auth = kind.parse_config(body.config), kind.parse_auth(body.auth)
+    kind.refuse(wanted, auth, deps.env)
+    config = wanted.model_dump(mode="json", by_alias=True)
     connector_id = tx.connectors.new_id()
     return tx.connectors.create(
         tenant_id,
@@ -429,6 +430,7 @@ def _patched(deps: Gateway, held: Connector, body: ConnectorPatch) -> Connector:
     kind = deps.registry.get(held.type)
     config = kind.parse_config(merged(kind.config, held.config, body.config))
     auth = kind.parse_auth(merged(kind.auth, _opened(deps, held), body.auth))
+    kind.refuse(config, auth, deps.env)
     values = config.model_dump(mode="json", by_alias=True)
     return held.model_copy(
         update={
@@ -491,8 +493,12 @@ def _shown(deps: Gateway, held: Connector, holding: frozenset[str]) -> Connector
     )
 
 
-def _type_view(kind: ConnectorType) -> ConnectorTypeView:
-    schemas = kind.schemas()
+def _type_views(deps: Gateway) -> tuple[ConnectorTypeView, ...]:
+    return tuple(_type_view(kind, deps) for kind in deps.registry.types())
+
+
+def _type_view(kind: ConnectorType, deps: Gateway) -> ConnectorTypeView:
+    schemas = kind.schemas(deps.env)
     return ConnectorTypeView(
         type=kind.name,
         capabilities=tuple(sorted(kind.capabilities)),
