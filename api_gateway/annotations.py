@@ -96,10 +96,10 @@ def _by_parts(deps: Gateway, tenant_id: str, parts: Sequence[ExportPart]) -> Car
         if not used:
             return NOTHING_CARRIED
         known = views(tx, tenant_id)
-        channels = dict.fromkeys(
-            (place, part.channel_id) for place, part in zip(places, parts, strict=True)
+        files = dict.fromkeys(
+            (place, _file_of(part)) for place, part in zip(places, parts, strict=True)
         )
-        whole = [tx.metadata.whole(place, channel, MAX_CARRIED) for place, channel in channels]
+        whole = [tx.metadata.whole(place, file_id, MAX_CARRIED) for place, file_id in files]
         found = _markers(tx, known, places, parts)
     return carried(whole, found)
 
@@ -116,7 +116,12 @@ def _markers(
         if left <= 0:
             break
         records: Iterable[KeptRecord] = tx.metadata.within(
-            place, part.channel_id, span.start_ms, span.end_ms, left
+            place, _file_of(part), span.start_ms, span.end_ms, left
         )
         found += markers(records, known, number)
     return found
+
+
+def _file_of(part: ExportPart) -> str:
+    """What a range is of: a channel in wall clock, or a file in its own time."""
+    return part.file_id or part.channel_id

@@ -163,7 +163,7 @@ def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
         gaps=command.gaps,
         tracks=held_tracks(command, facts),
         output=OUTPUT,
-        tags=tags(command.metadata),
+        tags=tags(command.carried.metadata | command.metadata),
     )
 
 

@@ -305,9 +305,10 @@ def differ(command: ExportSegment, facts: ExportFacts) -> bool:
 
 
 def tags(command: ExportSegment) -> dict[str, str]:
-    """What is written into the file itself: all metadata, and a title where there is one."""
+    """What is written into the file itself and told beside it: what the request says before what
+    was known of its channels."""
     titled = {"title": command.title} if command.title else {}
-    return titled | command.metadata
+    return command.carried.metadata | titled | command.metadata
 
 
 # --- where it goes
@@ -325,7 +326,7 @@ def key(command: ExportSegment, job_id: str) -> str:
             "time": begin.strftime("%H%M%S"),
             "start": str(first.start_ms),
             "end": str(last.end_ms),
-            "title": command.metadata.get("title") or command.title or command.channel_id,
+            "title": tags(command).get("title") or command.channel_id,
             "programme": command.programme_id or "none",
             "id": job_id,
         },
@@ -562,11 +563,13 @@ def _subtitles(facts: ExportFacts) -> list[Beside]:
 
 def described(command: ExportSegment, facts: ExportFacts) -> Described:
     """The finished file, as its sidecars tell of it."""
-    report = facts.cut
+    report, words = facts.cut, tags(command)
+    # The title of a programme or project is told as the title alone.
+    told = {**command.carried.metadata, **command.metadata}
     pictures = next((r.pictures for i in facts.indexes for r in i.runs if r.pictures), None)
     sound = next((r.sounds[0] for i in facts.indexes for r in i.runs if r.sounds), None)
-    return Described(
-        title=command.metadata.get("title") or command.title or command.channel_id,
+    found = Described(
+        title=words.get("title") or command.channel_id,
         file_name=key(command, facts.job_id).rpartition("/")[2],
         sha256=facts.sha256,
         size=facts.size,
@@ -580,8 +583,10 @@ def described(command: ExportSegment, facts: ExportFacts) -> Described:
         parts=_parts(report),
         tracks=report.tracks,
         gaps=report.gaps,
-        metadata=command.metadata,
+        metadata={name: text for name, text in words.items() if name in told},
     )
+    marked = interchange.marked(found, command.carried.markers)
+    return found.model_copy(update={"markers": marked})
 
 
 def _parts(report: CutReport) -> tuple[Part, ...]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
+from api_gateway.annotations import by_parts
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import destination
 from api_gateway.jobviews import JobView, job_json
@@ -101,6 +102,7 @@ async def render_project(
         gaps=body.gaps,
         on_future=body.on_future,
         metadata=body.metadata,
+        carried=await by_parts(deps, caller.tenant_id, parts),
         sidecars=tuple(dict.fromkeys(body.sidecars)),
         title=held.title,
         rendition_id=body.rendition_id,
