@@ -138,7 +138,9 @@ def _range(asked: Asked, ref: ConnectorRef, world: World) -> TimeRange:
 def window_start_ms(ref: ConnectorRef, world: World) -> int:
     """Where the held window of a typed address begins."""
     live = world.live(ref)
-    playlists = Playlists(live, epoch_ms(), lambda: None)
+    # Where it begins is asked, not what it lists.
+    anywhere = TimeRange(start_ms=0, end_ms=1)
+    playlists = Playlists(live, epoch_ms(), lambda: None, anywhere)
     top = playlists.read(live.playlist_url(CHANNEL))
     if not isinstance(top, MediaPlaylist):
         source = pipeline.sources(top)[0]

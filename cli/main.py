@@ -55,7 +55,7 @@ def err() -> Console:
 
 @app.command()
 def clip(
-    url: Annotated[str, typer.Argument(help="An HLS playlist, live or on demand.")],
+    url: Annotated[str, typer.Argument(help="An HLS playlist or DASH manifest.")],
     start: Annotated[str, typer.Option(help="RFC 3339, epoch, or seconds into the window.")],
     end: Annotated[str, typer.Option(help="The first instant not wanted any more.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The MP4 to write.")],
@@ -81,7 +81,7 @@ def clip(
 
 @app.command()
 def export(
-    url: Annotated[str, typer.Argument(help="An HLS playlist, live or on demand.")],
+    url: Annotated[str, typer.Argument(help="An HLS playlist or DASH manifest.")],
     ranges: Annotated[
         list[str],
         typer.Option("--range", help="FROM..TO, each as for `clip`; repeatable, joined in order."),

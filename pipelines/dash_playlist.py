@@ -25,9 +25,11 @@ from schemas.media import (
     SegmentKey,
     Variant,
 )
+from schemas.times import TimeRange
 
 MAX_RENDITIONS = 64
 LATEST_US = 32_503_680_000 * MICRO
+AROUND_US = 10 * MICRO
 # How long a presentation that is still updated may be over before it is.
 OVER_US = 30 * MICRO
 GROUP = "audio"
@@ -98,13 +100,21 @@ def needs_clock(mpd: Mpd) -> bool:
     )
 
 
-def media(mpd: Mpd, uri: str, now_us: int, indexes: Indexes | None = None) -> MediaPlaylist:
+def media(
+    mpd: Mpd,
+    uri: str,
+    now_us: int,
+    indexes: Indexes | None = None,
+    span: TimeRange | None = None,
+) -> MediaPlaylist:
     """What there is by now of the track an address with a fragment names.
 
     `now_us` is the time by the origin's clock; `indexes` what files with an index of their own
-    list.
+    list. Far from `span` only the ends of each period are listed: a window of days is not gone
+    through for a minute of it.
     """
     wanted = _addressed(uri)
+    around_us = (span.start_ms * 1000 - AROUND_US, span.end_ms * 1000 + AROUND_US) if span else None
     regions: list[Region] = []
     room = MAX_SEGMENTS
     tracks: list[Track] = []
@@ -114,7 +124,7 @@ def media(mpd: Mpd, uri: str, now_us: int, indexes: Indexes | None = None) -> Me
         if track is None:
             continue
         index = (indexes or {}).get(track.addressing.index) if track.addressing.index else None
-        found = dash_timeline.listed(mpd, period, track, now_us, room, index)
+        found = dash_timeline.listed(mpd, period, track, now_us, room, index, around_us)
         room -= len(found)
         tracks.append(track)
         region = _region(mpd, period, track, found)
@@ -316,18 +326,19 @@ def _segments(
     key = None
     if track.encrypted is not None:
         key = SegmentKey(method="OTHER", uri="", key_format=track.encrypted)
+    starts = [place(one.start) for one in found]
     return tuple(
         Segment(
-            sequence=first + at,
+            sequence=first + one.number - found[0].number,
             discontinuity_sequence=number,
             uri=one.place.uri,
-            duration_us=place(one.start + one.duration) - place(one.start),
-            start_us=place(one.start),
+            duration_us=place(one.start + one.duration) - start_us,
+            start_us=start_us,
             byte_range=one.place.span,
             init=init,
             key=key,
         )
-        for at, one in enumerate(found)
+        for one, start_us in zip(found, starts, strict=True)
     )
 
 

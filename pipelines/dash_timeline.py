@@ -14,6 +14,7 @@ from schemas.errors import CorruptMedia, TooLarge
 
 MICRO = 1_000_000
 MAX_SEGMENTS = 100_000
+NEIGHBOURS = 3
 MAX_SEGMENT_US = 24 * 3600 * MICRO
 MAX_URI_TOTAL_CHARS = 64 * 1024 * 1024
 _IDENTIFIER = re.compile(r"\$(?:(RepresentationID|Number|Time|Bandwidth)(?:%0(\d{1,2})d)?)?\$")
@@ -57,16 +58,22 @@ def listed(
     now_us: int,
     most: int,
     indexed: Sequence[Indexed] | None = None,
+    around_us: tuple[int, int] | None = None,
 ) -> tuple[Listed, ...]:
     """What there is of a track in a period by now, at most so many segments.
 
     Of a live presentation the newest are kept, of one on demand more is refused. `indexed` is what
-    a file with its own index lists.
+    a file with its own index lists. Of `around_us`, a stretch of wall clock, all is listed; beside
+    it the first and the last segment alone, which is enough to know what there is.
     """
     addressing = track.addressing
     if addressing.index is not None:
         return _of_index(addressing, indexed or ())
     stretches = _within(_stretches(mpd, period, addressing, now_us), _bounds(period, addressing))
+    if around_us is not None:
+        zero = zero_us(mpd, period, addressing)
+        low, high = (int((us - zero) * addressing.timescale // MICRO) for us in around_us)
+        stretches = tuple(_around(stretches, low, high))
     total = sum(stretch.count for stretch in stretches)
     if total > most:
         if not mpd.dynamic:
@@ -229,8 +236,7 @@ def _newest(stretches: Sequence[Stretch], most: int) -> tuple[Stretch, ...]:
 
 def _without(one: Stretch, skipped: int) -> Stretch:
     """A stretch without its first segments."""
-    start = one.start + skipped * one.duration
-    return Stretch(one.number + skipped, start, one.duration, one.count - skipped)
+    return _part(one, skipped, one.count)
 
 
 def _within(stretches: Sequence[Stretch], bounds: tuple[int, int | None]) -> tuple[Stretch, ...]:
@@ -246,6 +252,26 @@ def _within(stretches: Sequence[Stretch], bounds: tuple[int, int | None]) -> tup
         if one.count > 0:
             kept.append(one)
     return tuple(kept)
+
+
+def _around(stretches: Sequence[Stretch], low: int, high: int) -> Iterator[Stretch]:
+    """The segments near a span of media time, and the very first and last of all."""
+    for at, one in enumerate(stretches):
+        begin = (low - one.start) // one.duration - NEIGHBOURS
+        end = -(-(high - one.start) // one.duration) + NEIGHBOURS
+        wanted = [(max(0, begin), min(one.count, end))]
+        wanted += [(one.count - 1, one.count)] if at == len(stretches) - 1 else []
+        done = 0
+        for first, stop in [(0, 1), *wanted] if at == 0 else wanted:
+            if max(first, done) < stop:
+                yield _part(one, max(first, done), stop)
+                done = stop
+
+
+def _part(one: Stretch, begin: int, end: int) -> Stretch:
+    """Some segments of a stretch, by their index in it."""
+    start = one.start + begin * one.duration
+    return Stretch(one.number + begin, start, one.duration, end - begin)
 
 
 def _materialized(track: Track, stretches: Sequence[Stretch]) -> Iterator[Listed]:

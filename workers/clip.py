@@ -42,7 +42,7 @@ def follow(
     `wanted` chooses among the sources when they become known.
     """
     live = world_of(run).live(connector)
-    playlists = Playlists(live, run.clock(), run.check)
+    playlists = Playlists(live, run.clock(), run.check, span)
     known: tuple[Reading | None, ...] = facts.readings
     sources = tuple(reading.source for reading in facts.readings)
     if not sources:

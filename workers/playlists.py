@@ -21,7 +21,7 @@ from schemas.errors import (
     WorkerInterrupted,
 )
 from schemas.media import MediaPlaylist, MultivariantPlaylist
-from schemas.times import EPOCH
+from schemas.times import EPOCH, TimeRange
 
 log = structlog.get_logger(__name__)
 MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
@@ -49,11 +49,15 @@ class Playlists:
     """One look at the playlists of a channel: what they share is fetched once.
 
     Addresses are those a connector gives, and those that stand in what was read; `variables` those
-    of the playlist that named this one.
+    of the playlist that named this one. What lies far from `span`, the wanted range, need not be
+    listed.
     """
 
-    def __init__(self, live: Live, now_ms: int, control: Control) -> None:
+    def __init__(
+        self, live: Live, now_ms: int, control: Control, span: TimeRange | None = None
+    ) -> None:
         self._live, self._now_us, self._control = live, now_ms * 1000, control
+        self._span = span
         self._manifests: dict[str, Mpd] = {}
 
     def read(
@@ -92,7 +96,7 @@ class Playlists:
     def _track(self, mpd: Mpd, url: str, offset_us: int) -> MediaPlaylist:
         needed = dash_playlist.indexes_needed(mpd, url)
         indexes = {index: self._index(index) for index in needed}
-        return dash_playlist.media(mpd, url, self._now_us + offset_us, indexes)
+        return dash_playlist.media(mpd, url, self._now_us + offset_us, indexes, self._span)
 
     def _index(self, index: Resource) -> tuple[Indexed, ...]:
         span = index.span

@@ -36,7 +36,7 @@ def find(command: MakeThumbnails, facts: SpriteFacts, run: Run) -> SpriteFacts:
     live = world_of(run).live(command.connector)
     now_ms = run.clock()
     url = playlist_of(live, command.channel_id, command.range)
-    playlists = Playlists(live, now_ms, run.check)
+    playlists = Playlists(live, now_ms, run.check, command.range)
     top = playlists.read(url)
     if isinstance(top, MultivariantPlaylist):
         small = variants.smallest(top)

@@ -460,3 +460,19 @@ def test_neighbours_of_nominal_segments_are_fetched_too() -> None:
 
     assert [s.sequence for s in chosen.segments] == [6]
     assert [s.sequence for s in chosen.extras] == [5, 7]
+
+
+def test_a_minute_out_of_a_window_of_years_is_found_as_out_of_one_of_minutes() -> None:
+    long = mpd(a_period(a_set(a_rep())), head='timeShiftBufferDepth="P3Y"')
+    year_s = 365 * 86_400
+    begin_ms = ZERO_US // 1000 + 90 * 86_400_000
+    wanted = TimeRange(start_ms=begin_ms + 300, end_ms=begin_ms + 60_500)
+
+    found = pictures(long, year_s, span=wanted)
+    chosen = select(found, wanted, 0)
+
+    assert len(found.segments) < 60
+    assert found.held == TimeRange(start_ms=ZERO_US // 1000, end_ms=ZERO_US // 1000 + year_s * 1000)
+    assert [s.sequence for s in chosen.segments] == list(range(3_888_001, 3_888_032))
+    assert chosen.holes == ()
+    assert chosen.complete

@@ -308,3 +308,43 @@ def test_times_that_cannot_be_are_refused(addressing: Addressing) -> None:
         numbers(addressing, 0, end_s=1e13, live=False)
 
     assert raised.value.code == "media_invalid"
+
+
+# ---- only what is wanted of a long window
+
+
+@pytest.mark.parametrize(
+    ("around_s", "wanted"),
+    [
+        ((100, 104), [1, 48, 49, 50, 51, 52, 53, 54, 55, 500]),
+        ((-50, -40), [1, 500]),
+        ((0, 1), [1, 2, 3, 4, 500]),
+        ((999, 1000), [1, 497, 498, 499, 500]),
+        ((5000, 6000), [1, 500]),
+        ((-5, 5000), list(range(1, 501))),
+    ],
+    ids=["inside", "before", "the start", "the end", "after", "all"],
+)
+def test_far_from_what_is_wanted_only_the_ends_are_listed(
+    around_s: tuple[int, int], wanted: list[int]
+) -> None:
+    around_us = (START_US + around_s[0] * S, START_US + around_s[1] * S)
+    period = Period("p", 0, 1000 * S, ())
+
+    found = dash_timeline.listed(
+        an_mpd(live=False), period, a_track(an_addressing()), 0, 1000, None, around_us
+    )
+
+    assert [one.number for one in found] == wanted
+    assert [one.start for one in found] == [(number - 1) * 2 for number in wanted]
+
+
+def test_in_a_timeline_of_many_entries_too() -> None:
+    addressing = timed(*((at * 2, 2, 1) for at in range(500)))
+    around_us = (START_US + 100 * S, START_US + 101 * S)
+
+    found = dash_timeline.listed(
+        an_mpd(), Period("p", 0, None, ()), a_track(addressing), 0, 1000, None, around_us
+    )
+
+    assert [one.number for one in found] == [1, 48, 49, 50, 51, 52, 53, 54, 500]
