@@ -154,7 +154,7 @@ class _Cutter:
     def _edge(self, span: EncodedSpan | FilledSpan, set_id: int) -> Encoded:
         facts = self._facts(span)
         recipe = edges.edge_recipe(facts, set_id)
-        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
+        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=1)
         if isinstance(span, FilledSpan):
             return fill_piece(span, facts, recipe, segments)
         return edges.piece(self._frames(span, facts, segments), recipe, span.frames)
@@ -201,7 +201,7 @@ class _Cutter:
         """A long piece, encoded and written as it goes."""
         facts = self._facts(span)
         recipe = edges.whole_recipe(facts)
-        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=2)
+        segments = Segments(self._workspace, self._plan.runs, PICTURES_ONLY, keep=1)
         if isinstance(span, FilledSpan):
             return self._encoded(span, fill_piece(span, facts, recipe, segments))
         return self._grouped(self._streamed_samples(span, facts, recipe, segments))
