@@ -59,11 +59,15 @@ class Reading(Value):
 
 
 class ClipFacts(Value):
-    """What is known so far; `sizes` has every file that arrived whole, by name."""
+    """What is known so far; `sizes` has every file that arrived whole, by name.
+
+    `notes` are what whoever reads the result should know of how the media came here.
+    """
 
     readings: tuple[Reading, ...] = ()
     now_ms: int = 0
     sizes: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     request: CutRequest | None = None
     index: MediaIndex | None = None
 

@@ -410,6 +410,12 @@ def merged(command: ExportSegment, alone: Sequence[CutReport]) -> CutReport:
     )
 
 
+def noted(report: CutReport, facts: ExportFacts) -> CutReport:
+    """The report with what was noted while the media came."""
+    notes = dict.fromkeys(note for channel in facts.channels for note in channel.notes)
+    return report.model_copy(update={"notes": (*notes, *report.notes)}) if notes else report
+
+
 def encoded(command: ExportSegment, facts: ExportFacts, report: CutReport) -> CutReport:
     """The report of the rendition that was made of what was cut."""
     if command.recipe is None:

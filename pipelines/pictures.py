@@ -112,6 +112,23 @@ def kept(source: Pictures, start_us: Fraction, end_us: Fraction) -> Kept | None:
     return _kept_between(source, low, high)
 
 
+def counted(cut: Kept, length_us: Fraction) -> Kept:
+    """The cut with as many frames as its length holds at the run's own pace.
+
+    Dates are rounded: a frame on the edge may be taken for one beside it, but is counted right.
+    """
+    shown, clock = cut.source.shown, cut.source.clock
+    facts = cut.source.run.pictures
+    if len(shown) < 2 or facts is None or not facts.regular:
+        return cut
+    pace_us = (clock.at(shown[-1]) - clock.at(shown[0])) / (len(shown) - 1)
+    count = round(length_us / pace_us)
+    low = bisect_left(shown, cut.first)
+    if abs(count - cut.count) != 1 or low + count > len(shown):
+        return cut
+    return _kept_between(cut.source, low, low + count) or cut
+
+
 def _kept_between(source: Pictures, low: int, high: int) -> Kept | None:
     if high <= low:
         return None

@@ -18,8 +18,8 @@ from schemas.timelines import Edit, MediaRef, Timeline
 from schemas.times import MAX_EPOCH_MS, TimeRange
 
 MICRO = 1_000_000
-# Clocks of channels and counted frames differ by rounding: a tick of a transport stream is 11 us.
-STREAM_SLACK = Fraction(50, MICRO)
+# Dates of channels are rounded to the millisecond, each segment's for itself.
+STREAM_SLACK = Fraction(600, MICRO)
 # In a file frames are counted: each is found from a fifth of a frame before its time on.
 FRAME_SLACK = Fraction(1, 5)
 MAX_CHANNEL = 512
@@ -114,7 +114,9 @@ def _of_clip(edit: Edit, clip: file_ids.ClipFileId, source: Source) -> ExportPar
             f"the source_range leaves the clip's {clip.range.length_ms} ms",
             "range_invalid",
         )
-    return _ranged(edit, source, clip.channel_id, None, begin, STREAM_SLACK)
+    # A clip's first frame is the one it was cut at, by the very same clock.
+    slack = STREAM_SLACK if begin > since else Fraction(0)
+    return _ranged(edit, source, clip.channel_id, None, begin, slack)
 
 
 def _of_file(edit: Edit, media: MediaRef, source: Source) -> ExportPart:

@@ -9,7 +9,16 @@ from itertools import pairwise
 from math import ceil, floor
 
 from pipelines.clock import MICRO, Hole, WallClock, wall_clock
-from pipelines.pictures import Kept, Pictures, encoded, kept, picture_spans, pictures_of, snapped
+from pipelines.pictures import (
+    Kept,
+    Pictures,
+    counted,
+    encoded,
+    kept,
+    picture_spans,
+    pictures_of,
+    snapped,
+)
 from pipelines.sounds import Under, sound_holes, sound_tracks
 from schemas.cuts import (
     Clock,
@@ -77,6 +86,8 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
         cut = kept(source, begin, limit)
         if cut is not None:
             cuts.append(cut)
+    if request.span_us is not None and len(cuts) == 1:
+        return [counted(cuts[0], end - start)]
     return cuts
 
 

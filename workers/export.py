@@ -79,7 +79,7 @@ def see_cut(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts
     alone = tuple(o for o in run.outcomes("cut") if isinstance(o, CutReport))
     if not alone:
         return facts  # a plan is printed: nothing was cut
-    report = export.merged(command, alone)
+    report = export.noted(export.merged(command, alone), facts)
     folder = str(run.workspace.absolute())
     return facts.model_copy(update={"alone": alone, "report": report, "folder": folder})
 

@@ -51,7 +51,12 @@ def _split(path: Path, prefix: str, run: Run) -> ClipFacts:
     path.unlink()
     now_ms = run.clock()
     reading = Reading(source=own_time.source(prefix), playlist=playlist, moved_ms=now_ms)
-    return ClipFacts(readings=(reading,), now_ms=now_ms, sizes=arrived(run.workspace))
+    return ClipFacts(
+        readings=(reading,),
+        now_ms=now_ms,
+        sizes=arrived(run.workspace),
+        notes=own_time.changes(info),
+    )
 
 
 def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmpeg:

@@ -36,11 +36,16 @@ def export(
 
 
 def carry_out(
-    parts: Sequence[ExportPart], output: Path, *, secret_keys: str | None = None, **asked: Any
+    parts: Sequence[ExportPart],
+    output: Path,
+    *,
+    secret_keys: str | None = None,
+    folders: tuple[str, ...] = (),
+    **asked: Any,
 ) -> Job:
-    """The finished job of an export of parts of any channels, to `output`.
+    """The finished job of an export of parts of any channels and files, to `output`.
 
-    `secret_keys` open what is sealed in the parts' connectors.
+    `secret_keys` open what is sealed in the parts' connectors; `folders` may be read.
     """
     values: dict[str, Any] = {
         "tenant_id": "t1",
@@ -57,6 +62,7 @@ def carry_out(
             allow_cidrs=("127.0.0.0/8",),
             work_dir=work,
             data_dir=work,
+            local_folders=folders,
             secret_keys=secret_keys or new_key(),
         )
         made, world = handlers.build(settings)

@@ -32,7 +32,13 @@ def test_a_clip_is_a_range_of_its_channel() -> None:
     assert (part.connector.id, part.channel_id, part.file_id) == ("con_live", "ch1", None)
     assert (part.range.start_ms, part.range.end_ms) == (BEGIN + 2000, BEGIN + 12000)
     # Frames on the edge are found whatever a clock's rounding, alike at both ends.
-    assert part.span_us == ((BEGIN + 2000) * 1000 - 50, (BEGIN + 12000) * 1000 - 50)
+    assert part.span_us == ((BEGIN + 2000) * 1000 - 600, (BEGIN + 12000) * 1000 - 600)
+
+
+def test_a_clip_from_its_begin_on_begins_with_its_own_first_frame() -> None:
+    (part,) = found(a_clip(0, 250, media=CLIP))
+
+    assert part.span_us == (BEGIN * 1000, (BEGIN + 10000) * 1000)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_frames_of_broadcast_rates_are_told_to_the_microsecond() -> None:
     (part,) = found(a_clip(10, 100, 29.97, media=CLIP))
 
     start, end = part.span_us or (0, 0)
-    assert start == round(BEGIN * 1000 + 10 * Fraction(1001, 30000) * 10**6) - 50
+    assert start == round(BEGIN * 1000 + 10 * Fraction(1001, 30000) * 10**6) - 600
     assert abs(end - start - 100 * Fraction(1001, 30000) * 10**6) < 1
 
 
