@@ -28,6 +28,7 @@ from api_gateway.routes.docs import docs
 from api_gateway.routes.epg import epg
 from api_gateway.routes.events import events
 from api_gateway.routes.exports import exports
+from api_gateway.routes.job_files import job_files
 from api_gateway.routes.jobs import jobs
 from api_gateway.routes.localize import localize
 from api_gateway.routes.metadata import metadata
@@ -63,6 +64,7 @@ ROUTERS = (
     projects,
     renders,
     jobs,
+    job_files,
     events,
     webhooks,
     auth,

@@ -36,6 +36,7 @@ def job_of(job_id: str, record: Mapping[str, str], request: dict[str, Any] | Non
     """The job a record tells of; `request` where it need not be read from the command."""
     if request is None:
         request = json.loads(record["command"]).get("request", {})
+    result = _json(record, "result")
     return Job.model_validate(
         {
             "id": job_id,
@@ -54,9 +55,9 @@ def job_of(job_id: str, record: Mapping[str, str], request: dict[str, Any] | Non
             "connector_id": record.get("connector") or None,
             "channel_id": record.get("channel") or None,
             "request": request,
-            "result": _json(record, "result"),
+            "result": result,
             "error": _error(record),
-            "links": links(job_id),
+            "links": links(job_id) | _file_link(job_id, result),
         }
     )
 
@@ -70,6 +71,14 @@ def links(job_id: str) -> dict[str, str]:
         "cancel": f"{base}/cancel",
         "retry": f"{base}/retry",
     }
+
+
+def _file_link(job_id: str, result: Any) -> dict[str, str]:
+    """The file a job made, where it is read through the gateway."""
+    file = result.get("file") if isinstance(result, dict) else None
+    url = file.get("url") if isinstance(file, dict) else None
+    ours = isinstance(url, str) and url.startswith(f"/v1/jobs/{job_id}/files/")
+    return {"file": url} if ours and url else {}
 
 
 def lease_of(queue: str, owner: str, answer: list[str]) -> Lease:

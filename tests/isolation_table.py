@@ -102,6 +102,7 @@ OPERATIONS: dict[str, Row] = {
     "lookupStations": Row("read", query=("connectorId",)),
     "listJobs": Row("read", query=("connectorId",)),
     "getJob": Row("read", _ID),
+    "getJobFile": Row("read", _ID),
     "cancelJob": Row("jobs", _ID),
     "listJobEvents": Row("read", _ID),
     "retryJob": Row("jobs", _ID),

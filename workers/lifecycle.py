@@ -86,7 +86,7 @@ def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> 
         try:
             with run.at_end:
                 result = _perform(work, run, runtime)
-            runtime.ledger.finish(lease, result)
+            runtime.ledger.finish(lease, runtime.addressed(lease.job_id, result))
             ended = True
             log.info("job succeeded")
         except Exception as error:

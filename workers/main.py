@@ -22,6 +22,7 @@ from store.leases import Leases
 from store.localized import Localized
 from store.queues import Bells, Queues
 from workers import handlers, logs, metrics, registry
+from workers.addresses import addressed
 from workers.patience import PatientLedger
 from workers.phases import Handlers, Works
 from workers.runtime import Runtime
@@ -133,6 +134,7 @@ def _run_slot(settings: Settings, queue: str, parts: Parts, name: str, pid: int)
         world=parts.world,
         work_dir=work_folder(settings),
         owner=owner_name(name, pid),
+        addressed=addressed(settings),
     )
     runtime.ledger = PatientLedger(runtime.ledger, runtime.stop)
     parts.warm_up()

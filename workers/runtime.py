@@ -25,7 +25,7 @@ class Runtime:
 
     `world` is what gathers and handlers need beyond that (connectors, media tools, settings);
     they find it as `run.world`. `stop` is set when the process is told to end; `current` is the
-    lease being worked on.
+    lease being worked on. `addressed` puts addresses clients can use into the result of a job.
     """
 
     ledger: Ledger
@@ -35,6 +35,7 @@ class Runtime:
     owner: str
     world: Any = None
     clock: Callable[[], int] = epoch_ms
+    addressed: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _job_id, result: result
     jitter: Callable[[], float] = random.random
     stop: threading.Event = field(default_factory=threading.Event)
     current: Lease | None = None
