@@ -589,6 +589,163 @@ REPORTING = (
         credential=None,
     ),
 )
+
+
+def _content(
+    what: str, method: str, tail: str, status: int, code: str, body: bytes = b""
+) -> Refused:
+    path = f"/v1/connectors/{C}{tail}"
+    return Refused(what, method, path, status, code, body or None)
+
+
+_KNOWN = f"/files/{_GOOD.replace('/', '%2F')}/metadata"
+_WEB = "/v1/connectors/{files}"
+CONTENT = (
+    _content("a query with a field there is not", "POST", "/query", 422, "invalid", b'{"q":"a"}'),
+    _content(
+        "a query filtered by a field there is not",
+        "POST",
+        "/query",
+        422,
+        "filter_unknown",
+        b'{"filters":{"colour":"red"}}',
+    ),
+    _content(
+        "a query filtered by a field of metadata there is not",
+        "POST",
+        "/query",
+        422,
+        "filter_unknown",
+        b'{"filters":{"metadata.dublin-core.colour":"red"}}',
+    ),
+    _content(
+        "a query in an order there is not", "POST", "/query", 422, "invalid", b'{"sort":"age"}'
+    ),
+    _content(
+        "a query by metadata in an order they have not",
+        "POST",
+        "/query",
+        422,
+        "sort_unknown",
+        b'{"filters":{"metadata.title":"a"},"sort":"-size"}',
+    ),
+    _content(
+        "a query below a path elsewhere",
+        "POST",
+        "/query",
+        422,
+        "file_id_invalid",
+        b'{"path":"../etc"}',
+    ),
+    _content(
+        "a query from a cursor that is none",
+        "POST",
+        "/query",
+        422,
+        "cursor_invalid",
+        b'{"cursor":"AAAA"}',
+    ),
+    Refused("a query of what cannot list", "POST", f"{_WEB}/query", 501, "not_supported", b"{}"),
+    _content(
+        "a file as a picture of itself", "GET", "/files/ch1?format=png", 406, "not_acceptable"
+    ),
+    Refused(
+        "a file as something it is not",
+        "GET",
+        f"/v1/connectors/{C}/files/ch1",
+        406,
+        "not_acceptable",
+        headers={"Accept": "video/mp4"},
+    ),
+    _content("a clip's source before it was made", "GET", f"/files/{_GOOD}", 404, "not_found"),
+    Refused("a source elsewhere", "GET", f"{_WEB}/files/..%2Fetc", 422, "file_id_invalid"),
+    _content(
+        "metadata of a view there is not",
+        "POST",
+        _KNOWN,
+        422,
+        "view_unknown",
+        b'{"view":"none","values":{}}',
+    ),
+    _content(
+        "metadata without what is required",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"news-clip","values":{}}',
+    ),
+    _content(
+        "metadata of a field there is not",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"dublin-core","values":{"colour":"red"}}',
+    ),
+    _content(
+        "metadata with a time of a view without",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"dublin-core","values":{},"startMs":1}',
+    ),
+    _content(
+        "a log entry without a time",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"sport-log","values":{"event":"goal"}}',
+    ),
+    _content(
+        "a log entry that ends before it starts",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"sport-log","values":{"event":"goal"},"startMs":2,"endMs":1}',
+    ),
+    _content(
+        "a text with a NUL in a value",
+        "POST",
+        _KNOWN,
+        422,
+        "metadata_invalid",
+        b'{"view":"dublin-core","values":{"title":"a\\u0000b"}}',
+    ),
+    _content(
+        "metadata of a path elsewhere", "GET", "/files/a%2F..%2Fb/metadata", 422, "file_id_invalid"
+    ),
+    _content("a search for a NUL", "GET", "/metadata?value=a%00b", 422, "query_invalid"),
+    Refused("metadata nobody wrote", "GET", "/v1/metadata/mdr_none", 404, "not_found"),
+    Refused("a view nobody made", "DELETE", "/v1/metadata-views/mdv_none", 404, "not_found"),
+    Refused(
+        "a view of the tenant's own named like everybody's",
+        "POST",
+        "/v1/metadata-views",
+        409,
+        "name_taken",
+        b'{"name":"Dublin Core","fields":[{"name":"a"}]}',
+    ),
+    Refused(
+        "a view without fields",
+        "POST",
+        "/v1/metadata-views",
+        422,
+        "invalid",
+        b'{"name":"n","fields":[]}',
+    ),
+    Refused(
+        "a view with a list of numbers",
+        "POST",
+        "/v1/metadata-views",
+        422,
+        "invalid",
+        b'{"name":"n","fields":[{"name":"a","type":"number","enum":["1"]}]}',
+    ),
+)
 REFUSED = (
     WEBHOOKS
     + FILE_IDS
@@ -599,5 +756,6 @@ REFUSED = (
     + LOCALIZING
     + THUMBNAILS
     + EXPORTING
+    + CONTENT
     + REPORTING
 )
