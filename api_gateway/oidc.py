@@ -7,7 +7,7 @@ import json
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import quote, urlencode, urlsplit
 
 from authlib.oauth2.base import OAuth2Error
@@ -27,6 +27,10 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 SCOPE = "openid email profile"
 _BELIEVED_MS = 10 * 60_000
 _LEEWAY_S = 60
+# How long after it was signed a word of log-out is taken; its id is remembered for longer.
+LOGOUT_FRESH_S = 600
+_LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+_LOGOUT_TYPES = frozenset({"", "jwt", "logout+jwt", "application/logout+jwt"})
 _MAX_BYTES = 256 * 1024
 _MAX_TOKEN = 64 * 1024
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -59,6 +63,14 @@ class Departure(NamedTuple):
     state: str
     nonce: str
     verifier: str
+
+
+class Logout(NamedTuple):
+    """What a provider says has ended: one of its sessions, or all of a subject."""
+
+    id: str
+    subject: str | None
+    session: str | None
 
 
 class Oidc:
@@ -132,6 +144,33 @@ class Oidc:
             raise AccessDenied(detail, code="sso_refused") from error
         return dict(claims)
 
+    def logout(self, provider: Provider, client_id: str, token: str) -> Logout:
+        """What a logout token says, once everything is right that OpenID Connect Back-Channel
+        Logout asks for; whether it was shown before is for the caller to know."""
+        if len(token) > _MAX_TOKEN:
+            raise AccessDenied("the logout token is too long", code="sso_refused")
+        try:
+            keys = KeySet.import_key_set(self._json("GET", provider.jwks_uri))  # type: ignore[arg-type]  # any JSON object: it is checked by this call
+            decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
+            wrong = _wrong_logout(decoded.header, decoded.claims, provider, client_id)
+        except (JoseError, ValueError, KeyError, TypeError) as error:
+            wrong = type(error).__name__
+        else:
+            wrong = wrong or self._wrong_time(decoded.claims)
+        if wrong:
+            raise AccessDenied(f"the logout token is not good: {wrong}", code="sso_refused")
+        claims = decoded.claims
+        return Logout(claims["jti"], claims.get("sub"), claims.get("sid"))
+
+    def _wrong_time(self, claims: dict[str, Any]) -> str | None:
+        now_s, signed, ends = self._clock() / 1000, claims.get("iat"), claims.get("exp")
+        if not _is_number(signed) or not -_LEEWAY_S <= now_s - signed <= LOGOUT_FRESH_S:
+            return "iat"
+        # Providers of before the final text send no exp: then iat alone bounds it.
+        if ends is not None and not (_is_number(ends) and now_s - _LEEWAY_S < ends):
+            return "exp"
+        return None
+
     def _json(
         self,
         method: str,
@@ -145,6 +184,33 @@ class Oidc:
             method, url, data=data, headers=given, max_bytes=_MAX_BYTES, limits=_LIMITS
         )
         return _object(answer)
+
+
+def _wrong_logout(
+    header: dict[str, Any], claims: dict[str, Any], provider: Provider, client_id: str
+) -> str | None:
+    """The first claim of a logout token that is not as it has to be."""
+    audience, events = claims.get("aud"), claims.get("events")
+    named = [claims[name] for name in ("sub", "sid") if claims.get(name) is not None]
+    good = {
+        "typ": str(header.get("typ", "")).lower() in _LOGOUT_TYPES,
+        "iss": claims.get("iss") == provider.issuer,
+        "aud": client_id in (audience if isinstance(audience, list) else [audience]),
+        "events": isinstance(events, dict) and isinstance(events.get(_LOGOUT_EVENT), dict),
+        # An ID token, which everybody on the way may have seen, has one.
+        "nonce": "nonce" not in claims,
+        "jti": _is_name(claims.get("jti")),
+        "sub or sid": bool(named) and all(_is_name(name) for name in named),
+    }
+    return next((name for name, right in good.items() if not right), None)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 255
 
 
 def check_address(url: str) -> None:

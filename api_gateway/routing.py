@@ -6,7 +6,7 @@ OpenAPI document, so that tests can walk every operation by what it says of itse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +26,7 @@ MAX_BODY_BYTES = 256 * 1024
 SCOPE = "x-scope"
 MEANWHILE = "x-meanwhile"
 LIMITED = "x-limited"
+FORM = "application/x-www-form-urlencoded"
 BODY_BYTES = "x-max-body-bytes"
 BODY_DEPTH = "x-max-body-depth"
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
@@ -88,6 +89,7 @@ class StrictRoute(APIRoute):
         action = self.operation_id if need in _WRITTEN_DOWN and self.methods != {"GET"} else None
         known = frozenset(_query_names(self))
         takes_body = self.body_field is not None
+        form = FORM in extra.get("requestBody", {}).get("content", {})
         most_bytes = extra.get(BODY_BYTES, MAX_BODY_BYTES)
         depth = extra.get(BODY_DEPTH, strictjson.MAX_DEPTH)
 
@@ -103,7 +105,7 @@ class StrictRoute(APIRoute):
                 spend(strict, gateway(strict).logins.take(address(strict)))
             _check_names(strict)
             _check_query(strict, known)
-            await _check_body(strict, takes_body=takes_body)
+            await _check_body(strict, takes_body=takes_body, form=form)
             answer = await handle(strict)
             if need is not None or limited:
                 answer.headers.update(strict.state.rate)
@@ -126,12 +128,14 @@ def operation(
     meanwhile: Iterable[Meanwhile] = (),
     limited: bool = False,
     body: BodyLimits | None = None,
+    form: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """How an operation is declared: the scope it needs, its own errors, a body that works.
 
     `meanwhile` opens it to callers in the middle of something; `limited` counts requests without
     a credential by address, as it must be wherever a password or a code is judged. `body` is how
-    large its body may be, where that is more than usual.
+    large its body may be, where that is more than usual; `form` names the fields of one that is
+    no JSON, because another standard says so.
     """
     extra: dict[str, Any] = {}
     if body is not None:
@@ -147,9 +151,16 @@ def operation(
         extra[LIMITED] = True
     if example is not None:
         extra["requestBody"] = {"content": {"application/json": {"example": example}}}
+    if form is not None:
+        extra["requestBody"] = {"required": True, "content": {FORM: _form(form)}}
     always = _SECURED if need is not None else _LIMITED if limited else ()
     statuses = sorted({*errors, *always})
     return {"openapi_extra": extra, "responses": {s: _refusal(s) for s in statuses}}
+
+
+def _form(fields: Mapping[str, str]) -> dict[str, Any]:
+    properties = {name: {"type": "string", "description": text} for name, text in fields.items()}
+    return {"schema": {"type": "object", "properties": properties, "required": list(fields)}}
 
 
 def _write_down(request: Request, action: str, location: str | None) -> None:
@@ -208,17 +219,20 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
         )
 
 
-async def _check_body(request: StrictRequest, *, takes_body: bool) -> None:
+async def _check_body(request: StrictRequest, *, takes_body: bool, form: bool) -> None:
     if request.method in {"GET", "HEAD", "DELETE"}:
         return
     raw = await request.body()
     if not raw:
         return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _JSON_TYPES:
-        raise Problem(415, "the body must be application/json", headers={"Accept": _JSON_TYPES[0]})
+    types = (FORM,) if form else _JSON_TYPES
+    if kind not in types:
+        raise Problem(415, f"the body must be {types[0]}", headers={"Accept": types[0]})
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "the body must come without a content encoding")
+    if form:
+        return
     # Parsed here: FastAPI would put words of its own in place of what is wrong with a body.
     if await request.json() != {} and not takes_body:
         raise Problem(422, "this operation takes no body", code="invalid")

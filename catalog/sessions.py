@@ -130,12 +130,14 @@ class Sessions:
         return self._end(*wanted)
 
     def end_sso(self, tenant_id: str, subject: str | None, session: str | None) -> tuple[str, ...]:
-        """End what a provider says has ended: one of its sessions, or all of a subject."""
+        """End what a provider says has ended: one of its sessions, or all of a subject. A session
+        of the subject that came without an id of the provider's may be the one."""
         wanted = [SessionRow.tenant_id == tenant_id]
         if subject is not None:
             wanted.append(SessionRow.sso_subject == subject)
         if session is not None:
-            wanted.append(SessionRow.sso_session == session)
+            same = SessionRow.sso_session == session
+            wanted.append(same if subject is None else same | SessionRow.sso_session.is_(None))
         return self._end(*wanted) if len(wanted) > 1 else ()
 
     def _end(self, *wanted: ColumnElement[bool]) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ _NEEDS_NOTHING = (
     *("getHealth", "getReadiness", "getMetrics", "getVersion", "getJwks"),
     *("authenticate", "answerMfa", "refreshToken", "verifyToken"),
     *("changeTemporaryPassword", "recoverPassword", "confirmRecoverPassword"),
-    *("getSsoConfig", "startSso", "finishSso", "createTenant", "getTusOptions"),
+    *("getSsoConfig", "startSso", "finishSso", "backchannelLogout"),
+    *("createTenant", "getTusOptions"),
 )
 _NO_IDS = {
     "read": (
@@ -102,7 +103,6 @@ OPERATIONS: dict[str, Row] = {
     "lookupStations": Row("read", query=("connectorId",)),
     "listJobs": Row("read", query=("connectorId",)),
     "getJob": Row("read", _ID),
-    "getJobFile": Row("read", _ID),
     "cancelJob": Row("jobs", _ID),
     "listJobEvents": Row("read", _ID),
     "retryJob": Row("jobs", _ID),

@@ -496,6 +496,39 @@ def _webhook(what: str, body: bytes, code: str) -> Refused:
     return Refused(what, "POST", "/v1/webhooks", 422, code, body)
 
 
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+SINGLE_LOG_OUT = (
+    Refused(
+        "a log-out of a provider nobody set up",
+        "POST",
+        "/v1/auth/sso/nobody/backchannel-logout",
+        404,
+        "not_found",
+        b"logout_token=x",
+        _FORM,
+        None,
+    ),
+    Refused(
+        "a provider's log-out without a token",
+        "POST",
+        "/v1/auth/sso/nobody/backchannel-logout",
+        400,
+        "logout_token_invalid",
+        b"",
+        _FORM,
+        None,
+    ),
+    Refused(
+        "a provider's log-out as JSON",
+        "POST",
+        "/v1/auth/sso/nobody/backchannel-logout",
+        415,
+        "unsupported_media_type",
+        b"{}",
+        {},
+        None,
+    ),
+)
 WEBHOOKS = (
     _webhook("a webhook without TLS", b'{"url":"http://hooks.example.com/"}', "url_invalid"),
     _webhook("a webhook at an address of ours", b'{"url":"https://127.0.0.1/"}', "url_invalid"),
@@ -748,6 +781,7 @@ CONTENT = (
 )
 REFUSED = (
     WEBHOOKS
+    + SINGLE_LOG_OUT
     + FILE_IDS
     + BODIES
     + QUERIES

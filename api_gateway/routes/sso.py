@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qs
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Query
@@ -13,9 +14,10 @@ from starlette.responses import RedirectResponse, Response
 
 from api_gateway import etag, logins
 from api_gateway.answers import answer
+from api_gateway.auth import address, spend
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From, TokensView
-from api_gateway.oidc import Client, Departure, check_address
+from api_gateway.oidc import LOGOUT_FRESH_S, Client, Departure, check_address
 from api_gateway.params import IfMatch
 from api_gateway.policy import Email
 from api_gateway.problems import Problem
@@ -25,7 +27,7 @@ from catalog.engine import Transaction
 from catalog.sessions import SsoLink
 from schemas.accounts import ROLES, Role, SsoConfig, SsoState, Tenant, User
 from schemas.base import WireValue
-from schemas.errors import Conflict
+from schemas.errors import AccessDenied, Conflict
 
 sso: APIRouter = router("authentication")
 COOKIE = "cuttingroom_sso"
@@ -34,6 +36,7 @@ _MASK = "***"
 _SECRET_FIELD = "client_secret"  # noqa: S105 - the name of a field
 _VERIFIER_FIELD = "verifier"
 _STATE_S = 600
+_FORM_FIELDS = 20
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 TenantName = Annotated[str, Path(alias="tenant", max_length=255, description="name or id")]
 TenantQuery = Annotated[str, Query(max_length=255, description="name or id")]
@@ -65,6 +68,7 @@ class SsoSettingsView(WireValue):
     roles: dict[str, Role]
     default_role: Role | None
     redirect_uri: str
+    backchannel_logout_uri: str
 
 
 class SsoView(WireValue):
@@ -229,6 +233,64 @@ async def finish_sso(
     return done
 
 
+@sso.post(
+    "/v1/auth/sso/{tenant}/backchannel-logout",
+    operation_id="backchannelLogout",
+    summary="A session, or everything of a person, has ended at the provider; for providers",
+    response_class=Response,
+    **operation(
+        None,
+        *(400, 404, 413, 415, 429, 502, 503),
+        form={"logout_token": "as OpenID Connect Back-Channel Logout 1.0 says"},
+    ),
+)
+async def backchannel_logout(request: Request, deps: Deps, tenant: TenantName) -> Response:
+    """What it names is logged out here too, within seconds everywhere."""
+    spend(request, deps.addresses.take(address(request)))
+    token = _logout_token(await request.body())
+    ended = await anyio.to_thread.run_sync(
+        lambda: _ended(deps, From.of(request), tenant, token), limiter=deps.probes
+    )
+    logins.forget_sessions(deps, ended)
+    return Response(status_code=200, headers={"Cache-Control": "no-store"})
+
+
+def _logout_token(body: bytes) -> str:
+    try:
+        found = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=_FORM_FIELDS)
+    except ValueError:
+        found = {}
+    tokens = found.get("logout_token", [])
+    if len(tokens) != 1:
+        raise Problem(400, "the form holds one logout_token", code="logout_token_invalid")
+    return tokens[0]
+
+
+def _ended(gateway: Gateway, origin: From, tenant: str, token: str) -> tuple[str, ...]:
+    """The sessions a logout token ended; one that was shown before ends nothing."""
+    owner, config = _known(gateway, tenant)
+    try:
+        provider = gateway.oidc.provider(config.issuer)
+        told = gateway.oidc.logout(provider, config.client_id, token)
+    except AccessDenied as error:
+        raise Problem(400, error.message, code="logout_token_invalid") from None
+    once = f"logout token\n{config.issuer}\n{config.client_id}\n{told.id}"
+    with gateway.catalog.write() as tx:
+        if tx.attempts.take(f"{owner.id}\n{once}", 1, 2 * LOGOUT_FRESH_S * 1000):
+            raise Problem(400, "this logout token was used", code="logout_token_invalid")
+        ended = tx.sessions.end_sso(owner.id, told.subject, told.session)
+        tx.audit.add(
+            owner.id,
+            "provider",
+            "backchannelLogout",
+            target=told.subject,
+            address=origin.address,
+            agent=origin.agent,
+            detail={"endedSessions": str(len(ended))},
+        )
+    return ended
+
+
 def _found(gateway: Gateway, tenant: str) -> tuple[Tenant, SsoConfig] | None:
     with gateway.catalog.read() as tx:
         owner = None if "\0" in tenant else tx.tenants.find(tenant)
@@ -378,6 +440,7 @@ def _config(gateway: Gateway, tenant_id: str, body: SsoBody, held: SsoConfig | N
 
 
 def _settings(gateway: Gateway, config: SsoConfig) -> SsoSettingsView:
+    base = f"{gateway.settings.public_url}{_PATH}/{config.tenant_id}"
     return SsoSettingsView(
         enabled=config.enabled,
         issuer=config.issuer,
@@ -387,4 +450,5 @@ def _settings(gateway: Gateway, config: SsoConfig) -> SsoSettingsView:
         roles=config.roles,
         default_role=config.default_role,
         redirect_uri=_redirect_uri(gateway, config.tenant_id),
+        backchannel_logout_uri=f"{base}/backchannel-logout",
     )
