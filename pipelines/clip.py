@@ -21,6 +21,7 @@ OUTPUT = "clip.mp4"
 STALL_MS = 30_000
 # Caches beside an origin may say 404 for a while to what its playlist lists already.
 FRESH_TARGETS = 3
+CLOCK_DOUBT_US = 10_000_000
 # What only completes the last frames is waited for so many target durations, no longer.
 TAIL_TARGETS = 2
 
@@ -142,6 +143,8 @@ def _fresh(reading: Reading, now_ms: int) -> tuple[frozenset[str], int]:
     """What a growing playlist listed only just now, and how long it may take to be there."""
     playlist = reading.playlist
     patience_us = FRESH_TARGETS * playlist.target_duration_us
+    # Where the edge is worked out from a clock, an origin may lag behind what it promises.
+    patience_us += CLOCK_DOUBT_US if playlist.slack_us else 0
     grows = not playlist.ended and (now_ms - reading.moved_ms) * 1000 <= patience_us
     if not grows or not playlist.segments:
         return frozenset(), 0

