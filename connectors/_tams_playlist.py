@@ -94,15 +94,17 @@ class Flow(Got):
 
 
 class Placed(Got):
-    """A segment on the wall clock; `media_ns` is where its object begins, if that is elsewhere."""
+    """A segment on the wall clock.
+
+    `zero_ns` is where PTS 0 of its object would lie, if only a part of the object belongs to it.
+    """
 
     start_ns: int
     end_ns: int
     url: str
     offset_ns: int
     init_url: str | None = None
-    media_ns: int | None = None
-    partial: bool = False
+    zero_ns: int | None = None
 
 
 def placed(segment: FlowSegment, flow: Flow, scale: Timescale) -> Placed | None:
@@ -115,42 +117,26 @@ def placed(segment: FlowSegment, flow: Flow, scale: Timescale) -> Placed | None:
     start = wall_ns(span.start_ns, scale)
     if start < 0:
         raise UnsupportedMedia("the flow's timeline begins before 1970, where no clip can be")
-    media, partial = _object_start(segment, flow, span.start_ns, span.end_ns, offset)
+    partial = _is_partial(segment, span.start_ns, span.end_ns, offset)
     return Placed(
         start_ns=start,
         end_ns=start + span.end_ns - span.start_ns,
         url=_address(segment.get_urls, segment.object_id),
         offset_ns=offset,
         init_url=_init_address(segment.init_object),
-        media_ns=start - (span.start_ns - media) if partial else None,
-        partial=partial,
+        zero_ns=start - span.start_ns + offset if partial else None,
     )
 
 
-def _object_start(
-    segment: FlowSegment, flow: Flow, start_ns: int, end_ns: int, offset_ns: int
-) -> tuple[int, bool]:
-    """Where the object's first sample lies on the flow's timeline, and whether more is in it."""
-    if segment.object_timerange is not None:
-        held = parse_span(segment.object_timerange)
-        if held.start_ns is None or held.end_ns is None:
-            raise CorruptMedia("an object's timerange is open")
-        first, last = held.start_ns + offset_ns, held.end_ns + offset_ns
-        return first, first < start_ns - SAME_NS or last > end_ns + SAME_NS
-    if segment.sample_offset > 0:
-        return start_ns - _lasts_ns(segment.sample_offset, flow), True
-    return start_ns, segment.sample_count is not None and segment.sample_offset == 0
-
-
-def _lasts_ns(samples: int, flow: Flow) -> int:
-    rate = flow.essence_parameters.get("frame_rate")
-    sounds = flow.essence_parameters.get("sample_rate")
-    if isinstance(sounds, int) and sounds > 0:
-        return samples * 10**9 // sounds
-    over, under = _ratio(rate)
-    if over <= 0:
-        raise UnsupportedMedia("a segment begins within its object, of a flow without a rate")
-    return samples * 10**9 * under // over
+def _is_partial(segment: FlowSegment, start_ns: int, end_ns: int, offset_ns: int) -> bool:
+    """Whether the object holds more than what the segment takes of it."""
+    if segment.object_timerange is None:
+        return segment.sample_offset > 0 or segment.sample_count is not None
+    held = parse_span(segment.object_timerange)
+    if held.start_ns is None or held.end_ns is None:
+        raise CorruptMedia("an object's timerange is open")
+    first, last = held.start_ns + offset_ns, held.end_ns + offset_ns
+    return first < start_ns - SAME_NS or last > end_ns + SAME_NS
 
 
 def _ratio(rate: object) -> tuple[int, int]:
@@ -206,15 +192,26 @@ def _entry(before: Placed | None, segment: Placed) -> Iterator[str]:
     if segment.init_url != (before.init_url if before else None) and segment.init_url:
         yield f'#EXT-X-MAP:URI="{segment.init_url}"'
     yield f"#EXT-X-PROGRAM-DATE-TIME:{_date(segment.start_ns)}"
-    if segment.media_ns is not None:
-        yield f"#EXT-X-CUTTINGROOM-MEDIA-START:{_date(segment.media_ns)}"
+    if segment.zero_ns is not None:
+        yield _shown(segment.zero_ns, segment)
     yield f"#EXTINF:{_seconds(segment.end_ns - segment.start_ns)},"
     yield segment.url
 
 
+def _shown(zero_ns: int, segment: Placed) -> str:
+    """Our own tag: whoever does not know it shows all of the object."""
+    named = {"PTS-ZERO": zero_ns, "START": segment.start_ns, "END": segment.end_ns}
+    return "#EXT-X-CUTTINGROOM-SHOWN:" + ",".join(f"{n}={_exact(ns)}" for n, ns in named.items())
+
+
+def _exact(ns: int) -> str:
+    return f"{'-' if ns < 0 else ''}{abs(ns) // 10**9}.{abs(ns) % 10**9:09d}"
+
+
 def _is_break(before: Placed, segment: Placed) -> bool:
     """Whether the media's own timestamps do not go on from one segment to the next."""
-    return before.offset_ns != segment.offset_ns or before.partial or segment.partial
+    alone = before.zero_ns is not None or segment.zero_ns is not None
+    return alone or before.offset_ns != segment.offset_ns
 
 
 def _date(ns: int) -> str:

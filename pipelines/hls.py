@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import m3u8
@@ -26,6 +27,7 @@ from schemas.media import (
     InitSection,
     MediaPlaylist,
     MultivariantPlaylist,
+    PtsClock,
     Region,
     Segment,
     SegmentKey,
@@ -78,6 +80,15 @@ def descend(trail: tuple[str, ...], uri: str) -> tuple[str, ...]:
     return (*trail, uri)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What our own tag says of the region that begins here: its PTS clock, and what is shown."""
+
+    zero_us: Fraction
+    start_us: int
+    end_us: int
+
+
 @dataclass
 class _Reader:
     """One pass over the lines: what was seen, and the clean text for m3u8."""
@@ -95,6 +106,7 @@ class _Reader:
     subtitles: list[SubtitleRendition] = field(default_factory=list)
     variants: list[dict[str, str]] = field(default_factory=list)
     next_byte: tuple[str, int] = ("", 0)
+    shown: dict[int, Shown] = field(default_factory=dict)
     uri_chars: int = 0
     segments: int = 0
 
@@ -219,6 +231,22 @@ def _extinf(reader: _Reader, line: Line) -> None:
         raise line.refused("the EXTINF before this one has no URI")
     duration_us = decimal_us(line, line.value.split(",", 1)[0].strip(), most_s=MAX_SEGMENT_S)
     reader.open_tags["EXTINF"] = f"{duration_us // 1_000_000}.{duration_us % 1_000_000:06d},"
+
+
+def _shown(reader: _Reader, line: Line) -> None:
+    """Our own connectors' tag: only a part of the media belongs to the stream."""
+    given = reader.variables.attributes(line)
+    zero, start, end = (_exact_us(line, given.get(n, "")) for n in ("PTS-ZERO", "START", "END"))
+    if end <= start:
+        raise line.refused("END is not after START")
+    # A frame's own time may be rounded below the instant it begins at.
+    reader.shown[reader.segments] = Shown(zero, floor(start) - 1, floor(end) - 1)
+
+
+def _exact_us(line: Line, text: str) -> Fraction:
+    if not re.fullmatch(r"-?\d{1,15}\.\d{9}", text, re.ASCII):
+        raise line.refused(f"{text[:40]!r} is not seconds with nine digits of a fraction")
+    return Fraction(text) * 1_000_000
 
 
 def _once(reader: _Reader, line: Line) -> None:
@@ -387,6 +415,7 @@ _HANDLERS: dict[str, Callable[[_Reader, Line], None]] = {
     "EXT-X-PART-INF": _part_inf,
     "EXT-X-SKIP": _skip,
     "EXT-X-DEFINE": _define,
+    "EXT-X-CUTTINGROOM-SHOWN": _shown,
     "EXT-X-STREAM-INF": _stream_inf,
     "EXT-X-MEDIA": _media,
 }
@@ -426,10 +455,24 @@ def _regions(
     )
     sequence = reader.header.get("EXT-X-MEDIA-SEQUENCE", 0)
     regions: list[Region] = []
+    at = 0
     for index, (run, placement) in enumerate(zip(runs, placed, strict=True)):
-        regions.append(_region(reader, run, placement, sequence, first_number + index))
-        sequence += len(run)
+        made = _region(reader, run, placement, sequence, first_number + index)
+        regions.append(_bounded(made, reader.shown.get(at)))
+        sequence, at = sequence + len(run), at + len(run)
     return tuple(regions)
+
+
+def _bounded(region: Region, shown: Shown | None) -> Region:
+    if shown is None:
+        return region
+    clock = PtsClock(
+        discontinuity_sequence=region.discontinuity_sequence,
+        zero_us=shown.zero_us,
+        start_us=shown.start_us,
+        end_us=shown.end_us,
+    )
+    return region.model_copy(update={"pts_clock": clock, "clock": "pdt"})
 
 
 def _timed(entry: dict[str, Any]) -> Timed:

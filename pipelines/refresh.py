@@ -8,13 +8,14 @@ its own, and (region number, sequence number) names it for good.
 from __future__ import annotations
 
 from bisect import bisect
+from collections.abc import Mapping
 from itertools import groupby
 from urllib.parse import urlsplit
 
 from pipelines import refresh_by_time
 from pipelines.window import SEAM_US, Clock
 from schemas.errors import TooLarge
-from schemas.media import MediaPlaylist, Region, Segment
+from schemas.media import MediaPlaylist, PtsClock, Region, Segment
 
 Clocks = dict[int, Clock]
 MAX_SEGMENTS = 250_000
@@ -110,7 +111,8 @@ def _continued(known: MediaPlaylist, fresh: MediaPlaylist) -> tuple[Region, ...]
         if region.clock == "pdt" or number not in clocks:
             clocks[number] = region.clock
         _extend(listed, region, number)
-    return _regions((*older, *(listed[number] for number in sorted(listed))), clocks)
+    stated = _stated(known, 0) | _stated(fresh, shift)
+    return _regions((*older, *(listed[number] for number in sorted(listed))), clocks, stated)
 
 
 def _region_shift(listed: dict[int, Segment], fresh: MediaPlaylist) -> int:
@@ -188,11 +190,29 @@ def _restarted(known: MediaPlaylist, fresh: MediaPlaylist) -> tuple[Region, ...]
     shift = known.regions[-1].discontinuity_sequence + 1 - news[0].discontinuity_sequence
     clocks = {number + shift: clock for number, clock in _clocks(fresh).items()}
     moved = (_placed(s, s.start_us, s.discontinuity_sequence + shift) for s in news)
-    return (*known.regions, *_regions(tuple(moved), clocks))
+    return (*known.regions, *_regions(tuple(moved), clocks, _stated(fresh, shift)))
 
 
-def _regions(segments: tuple[Segment, ...], clocks: Clocks) -> tuple[Region, ...]:
+def _stated(playlist: MediaPlaylist, shift: int) -> dict[int, PtsClock]:
+    """What a playlist states of its regions' PTS, by their numbers among all that is known."""
+    return {
+        clock.discontinuity_sequence + shift: clock.model_copy(
+            update={"discontinuity_sequence": clock.discontinuity_sequence + shift}
+        )
+        for clock in (region.pts_clock for region in playlist.regions)
+        if clock is not None
+    }
+
+
+def _regions(
+    segments: tuple[Segment, ...], clocks: Clocks, stated: Mapping[int, PtsClock]
+) -> tuple[Region, ...]:
     return tuple(
-        Region(discontinuity_sequence=number, clock=clocks[number], segments=tuple(run))
+        Region(
+            discontinuity_sequence=number,
+            clock=clocks[number],
+            segments=tuple(run),
+            pts_clock=stated.get(number),
+        )
         for number, run in groupby(segments, key=lambda s: s.discontinuity_sequence)
     )

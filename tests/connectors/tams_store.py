@@ -102,7 +102,7 @@ class Store:
             assert part.pdt_ms is not None
             start = Fraction(part.pdt_ms * 10**6) + ahead_s * SECOND
             end = start + part.duration_s * SECOND
-            media = part.start_s * SECOND
+            media = (part.start_s + first_pts_s(asset)) * SECOND
             media_end = media + part.duration_s * SECOND
             segment = {
                 "object_id": self.put_object(asset.files[part.name]),
@@ -125,6 +125,13 @@ class Store:
         signature = "?sig=good" if self.presigned else ""
         url = f"{self.base}/objects/{object_id}{signature}"
         return [{"url": "s3://bucket/elsewhere"}, {"url": url, "presigned": self.presigned}]
+
+
+def first_pts_s(asset: HlsAsset) -> Fraction:
+    """The PTS the first frame of an asset has in its container, in seconds."""
+    told = asset.streams[0].spec.start_pts_90k
+    in_fmp4 = any(part.init for part in asset.playlist().segments)
+    return Fraction((0 if in_fmp4 else 900_000) if told is None else told, 90_000)
 
 
 def muxed(store: Store, asset: HlsAsset, **more: Any) -> str:

@@ -40,6 +40,7 @@ from tests.connectors.tams_store import (
     Store,
     collected,
     muxed,
+    ns_of,
     span_of,
     stamp,
     tams_store,
@@ -47,7 +48,7 @@ from tests.connectors.tams_store import (
 )
 from tests.e2e.export_kit import carry_out
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
-from tests.oracle import check_exact, inspect
+from tests.oracle import audio_offsets, check_exact, inspect
 
 FLOW = "361e6954-c3bb-4958-ab0f-9ed2bd41a4fc"
 
@@ -411,7 +412,6 @@ def _endless(conn: Any, request: Any) -> None:
         (reply(_one(get_urls=[{"url": 'http://a/"\n#EXT'}])), CorruptMedia, "media_invalid"),
         (reply(_one(get_urls=[{"url": "http://" + "a" * 9000}])), CorruptMedia, "media_invalid"),
         (reply(_one(object_timerange="_")), CorruptMedia, "media_invalid"),
-        (reply(_one(sample_offset=5)), UnsupportedMedia, "media_invalid"),
         (reply(_segments(50_001)), TooLarge, "too_large"),
         (reply(b"[" + b" " * (17 << 20) + b"]"), TooLarge, "too_large"),
         (_endless, CorruptMedia, "media_invalid"),
@@ -429,7 +429,7 @@ def _endless(conn: Any, request: Any) -> None:
     ids=[
         "a web page", "no list", "deep", "deep objects", "numbers", "a wrong type", "no time",
         "an open time", "a huge time", "before 1970", "no address", "a local file",
-        "a line break", "a long address", "an open object", "an offset without a rate",
+        "a line break", "a long address", "an open object",
         "too many", "too large", "endless pages", "a redirect inside", "a next page elsewhere",
         "401", "404", "429", "500",
     ],
@@ -526,3 +526,59 @@ def test_a_file_on_a_timeline_of_its_own_is_cut_by_its_zero(store: Store, tmp_pa
     assert inspect(output).numbers == asset.numbers_between(
         asset.epoch_ms + 1330, asset.epoch_ms + 4910
     )
+
+
+def edited(store: Store, *parts: tuple[str, int, int]) -> str:
+    """A new flow that shows stretches of others' objects one after another, by reference.
+
+    Each part is a flow and a stretch of its own timeline in nanoseconds; answers the new source.
+    """
+    made = store.add_flow(
+        "multi", "The edit", container="video/mp2t", tags={"flow_status": "closed_complete"}
+    )
+    at = 1_700_000_000 * SECOND
+    for flow, begin, end in parts:
+        for one in list(store.segments[flow]):
+            start, stop = span_of(one["timerange"])
+            first, last = max(begin, start), min(end, stop)
+            if first >= last:
+                continue
+            moved = at + first - begin
+            shift = ns_of(one["ts_offset"]) + moved - first
+            reused = {
+                "timerange": timerange(moved, moved + last - first), "ts_offset": stamp(shift),
+            }  # fmt: skip
+            store.segments[made].append(one | reused)
+        at += end - begin
+    return str(store.flows[made]["source_id"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("container", ["ts", "fmp4"])
+def test_an_edit_that_takes_parts_of_objects_is_cut_exactly(
+    container: str, store: Store, tmp_path: Path
+) -> None:
+    asset, output = camera(container=container), tmp_path / "out.mp4"
+    muxed(store, asset)
+    (flow,) = store.segments
+    begin = asset.epoch_ms * 10**6 + TAI_AHEAD_S * SECOND
+    takes = [(4_520, 6_120), (1_000, 2_440), (5_000, 5_480)]
+    source = edited(store, *((flow, begin + a * 10**6, begin + b * 10**6) for a, b in takes))
+    base = 1_700_000_000_000 - TAI_AHEAD_S * 1000
+
+    job = exported(store, source, output, (base, base + 3_520))
+
+    expected = [
+        number
+        for a, b in takes
+        for number in asset.numbers_between(asset.epoch_ms + a, asset.epoch_ms + b)
+    ]
+    assert job.error is None
+    assert inspect(output).numbers == expected
+    assert audio_offset_worst(output, asset) <= 1.0
+
+
+def audio_offset_worst(output: Path, asset: HlsAsset) -> float:
+    """How far sound stands off its pictures at most, in milliseconds."""
+    (offsets,) = audio_offsets(output, asset.times)
+    return offsets.worst_ms

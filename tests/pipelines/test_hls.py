@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 from pipelines.hls import MAX_DEPTH, descend, parse
+from pipelines.refresh import merged
 from schemas.errors import CorruptMedia, CuttingRoomError
 from schemas.media import ByteRange, MediaPlaylist, MultivariantPlaylist, Segment
 from schemas.times import parse_rfc3339_us
@@ -507,3 +508,46 @@ def test_subtitle_renditions_are_told_by_group_language_and_kind() -> None:
         ("Signs", "en", False, True),
     ]
     assert found.variants[0].subtitle_group == "s"
+
+
+SHOWN = "#EXT-X-CUTTINGROOM-SHOWN:"
+
+
+def test_our_own_tag_says_which_part_of_the_media_is_shown() -> None:
+    said = f"{SHOWN}PTS-ZERO=-1.000000500,START=10.000000000,END=12.500000000"
+
+    one, other = media(
+        *seg("a.ts"), "#EXT-X-DISCONTINUITY", pdt(T0), said, *seg("b.ts", 2.5)
+    ).regions
+
+    assert one.pts_clock is None
+    assert other.pts_clock is not None
+    assert other.pts_clock.zero_us == Fraction(-1_000_000_500, 1000)
+    assert (other.pts_clock.start_us, other.pts_clock.end_us) == (10 * S - 1, 12_500_000 - 1)
+    assert other.pts_clock.discontinuity_sequence == other.discontinuity_sequence
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "PTS-ZERO=1,START=1.000000000,END=2.000000000",
+        "PTS-ZERO=1.000000000,START=2.000000000,END=2.000000000",
+        "PTS-ZERO=1.000000000,START=1.000000000,END=" + "9" * 30 + ".000000000",
+        "PTS-ZERO=nan,START=1.000000000,END=2.000000000",
+    ],
+)
+def test_our_own_tag_is_read_as_warily_as_any(said: str) -> None:
+    with pytest.raises(CorruptMedia):
+        media(f"{SHOWN}{said}", *seg("a.ts"))
+
+
+def test_what_is_shown_of_a_region_stays_known_at_the_next_reading() -> None:
+    said = f"{SHOWN}PTS-ZERO=0.000000000,START=10.000000000,END=12.000000000"
+    first = media(pdt(T0), said, *seg("a.ts"))
+    edge = pdt("2022-02-04T06:44:10Z")
+    again = media(pdt(T0), said, *seg("a.ts"), "#EXT-X-DISCONTINUITY", edge, said, *seg("b.ts"))
+
+    found = merged(first, again)
+
+    assert [r.pts_clock and r.pts_clock.discontinuity_sequence for r in found.regions] == [0, 1]
