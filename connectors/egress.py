@@ -11,6 +11,7 @@ import contextvars
 import errno
 import http.client
 import io
+import itertools
 import logging
 import os
 import re
@@ -837,15 +838,18 @@ def _decoded(reply: requests.Response) -> Iterator[bytes]:
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in {"identity", ""}:
         return iter(raw)
-    if encoding in {"gzip", "x-gzip"}:
-        return _gunzipped(raw)
+    if encoding in {"gzip", "x-gzip", "deflate"}:
+        return _inflated(raw, bare=encoding == "deflate")
     raise SourceUnavailable(f"{redacted(reply.url)} answered in an encoding nobody asked for")
 
 
-def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _inflated(chunks: Iterable[bytes], *, bare: bool) -> Iterator[bytes]:
     # Inflating at most a chunk at a time lets the caller's cap stop a bomb before it is in memory.
-    inflate = zlib.decompressobj(wbits=31)
-    for chunk in chunks:
+    first, rest = b"", iter(chunks)
+    while len(first) < 2 and (more := next(rest, b"")):
+        first += more
+    inflate = zlib.decompressobj(wbits=_window_bits(first) if bare else 31)
+    for chunk in itertools.chain([first], rest):
         pending = chunk
         while pending and not inflate.eof:
             yield inflate.decompress(pending, CHUNK_BYTES)
@@ -855,6 +859,12 @@ def _gunzipped(chunks: Iterable[bytes]) -> Iterator[bytes]:
         if not rest:
             raise SourceUnavailable("the compressed answer ended early")
         yield rest
+
+
+def _window_bits(first: bytes) -> int:
+    """How deflated bytes begin: as zlib or, where a server takes the word literally, bare."""
+    is_zlib = first[:1] == b"\x78" and int.from_bytes(first[:2], "big") % 31 == 0
+    return 15 if is_zlib else -15
 
 
 def _copy(

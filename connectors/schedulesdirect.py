@@ -51,18 +51,21 @@ _LATER = {
     7100: BUSY_S,
     9999: OFFLINE_S,
 }
+_QUEUED = 6001
 _DENIED = frozenset({4001, 4002, 4003, 4005, 4007, 4008})
 _MISSING = frozenset({2100, 2101, 2102, 2103, 2104, 2105, 4102, 7000, 7030})
 _MEANING = {
     3000: "the service is offline for maintenance",
     4001: "the account has expired",
-    4002: "the password is not right",
-    4003: "the user is not known",
+    4002: "the password's hash was not taken",
+    4003: "the user name or the password is not right",
     4004: "the account is locked after too many failed log-ins",
     4005: "the account is disabled",
+    4007: "this application is not allowed to use the service",
     4008: "the account is not active yet",
     4009: "there were too many log-ins today",
     4010: "the account was used from too many addresses today",
+    2100: "there is no such lineup in the account",
     4102: "the account has no lineups: add one at schedulesdirect.org",
 }
 
@@ -134,6 +137,7 @@ class SchedulesDirect:
         days = _days(wanted)
         validators: dict[str, str] = {}
         programs: dict[str, None] = {}
+        shown: dict[str, frozenset[str]] = {}
         for stations in _batches(wanted.stations, STATIONS_A_BATCH):
             asked = [{"stationID": one, "date": days} for one in stations]
             current = _md5s(_parsed(self._ask("POST", "/schedules/md5", asked, control)))
@@ -145,12 +149,16 @@ class SchedulesDirect:
             schedules = _listed(_parsed(answer))
             _drop_unready(schedules, validators)
             programs |= dict.fromkeys(_program_ids(schedules))
+            shown |= _shown(schedules)
             bringing.keep("schedules", answer)
         if len(programs) > MAX_PROGRAMS:
             raise TooLarge(f"more than {MAX_PROGRAMS} programs: map fewer stations")
+        queued: set[str] = set()
         for batch in _batches(tuple(programs), PROGRAMS_A_BATCH):
-            bringing.keep("programs", self._ask("POST", "/programs", list(batch), control))
-        return validators
+            answer = self._ask("POST", "/programs", list(batch), control)
+            queued |= _queued(_listed(_parsed(answer)))
+            bringing.keep("programs", answer)
+        return {n: md5 for n, md5 in validators.items() if not queued & shown.get(n, frozenset())}
 
     def _lineups(self, control: Control | None) -> tuple[str, ...]:
         if self._config.lineups:
@@ -193,7 +201,8 @@ class SchedulesDirect:
         return answer.data
 
     def _sent(self, method: str, path: str, body: Any, control: Control | None) -> Answer:
-        headers = {"Accept": "application/json"}
+        # The service refuses who does not take compressed answers (code 1002).
+        headers = {"Accept": "application/json", "Accept-Encoding": "deflate,gzip"}
         if self._token is not None:
             headers["token"] = self._token.get_secret_value()
         if body is not None:
@@ -255,6 +264,21 @@ def _drop_unready(schedules: Sequence[dict[str, Any]], validators: dict[str, str
         if one.get("code"):
             for name in [n for n in validators if n.startswith(f"{one.get('stationID')}/")]:
                 del validators[name]
+
+
+def _shown(schedules: Sequence[dict[str, Any]]) -> dict[str, frozenset[str]]:
+    """By `station/day`, the programs of each schedule that came."""
+    found: dict[str, frozenset[str]] = {}
+    for one in schedules:
+        told = one.get("metadata")
+        day = told.get("startDate") if isinstance(told, dict) else None
+        found[f"{one.get('stationID')}/{day}"] = frozenset(_program_ids([one]))
+    return found
+
+
+def _queued(programs: Sequence[dict[str, Any]]) -> set[str]:
+    """The programs the service is still preparing: it tells so in their places."""
+    return {str(one.get("programID")) for one in programs if one.get("code") == _QUEUED}
 
 
 def _program_ids(schedules: Sequence[dict[str, Any]]) -> Iterator[str]:

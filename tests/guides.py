@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,6 +110,8 @@ class Service:
     md5: str = "day-one"
     status: str = "Online"
     refusals: dict[str, list[int]] = field(default_factory=dict)
+    queued: frozenset[str] = frozenset()
+    coding: str = "deflate"
     asked: list[str] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
 
@@ -118,12 +121,16 @@ class Service:
         self.asked.append(f"{request.method} {path}")
         body = json.loads(request.body) if request.body else None
         self.bodies.append(body)
+        if "deflate" not in request.headers.get("accept-encoding", ""):
+            return 400, {"response": "DEFLATE_REQUIRED", "code": 1002}
         if self.refusals.get(path):
             return 400, {"response": "ERROR", "code": self.refusals[path].pop(0)}
         if path == "/token":
             if body != {"username": "ann", "password": HASHED}:
                 return 400, {"response": "INVALID_USER", "code": 4003, "message": "Unknown user"}
-            return 200, {"code": 0, "message": "OK", "token": TOKEN}
+            told = {"serverID": "20141201.web.1", "datetime": "2022-02-04T00:00:00Z"}
+            expires = {"tokenExpires": 1_644_019_200}
+            return 200, {"code": 0, "message": "OK", "token": TOKEN, **told, **expires}
         if request.headers.get("token") != TOKEN:
             return 403, {"response": "TOKEN_MISSING", "code": 1004}
         return 200, self._known(path, body)
@@ -131,15 +138,30 @@ class Service:
     def _known(self, path: str, body: Any) -> Any:
         match path:
             case "/status":
-                return {"code": 0, "systemStatus": [{"status": self.status}], "lineups": []}
+                system = {"date": "2022-02-04T00:00:00Z", "status": self.status, "message": "-"}
+                account = {"expires": "2023-02-04T00:00:00Z", "messages": [], "maxLineups": 4}
+                return {
+                    "account": account, "lineups": [], "lastDataUpdate": "2022-02-03T14:14:14Z",
+                    "notifications": [], "systemStatus": [system], "serverID": "s", "code": 0,
+                }  # fmt: skip
             case "/lineups":
-                return {"code": 0, "lineups": [{"lineup": "USA-NY67791-X", "isDeleted": False}]}
+                lineup = {
+                    "lineup": "USA-NY67791-X", "name": "Digital", "transport": "Cable",
+                    "location": "New York", "uri": "/20141201/lineups/USA-NY67791-X",
+                    "isDeleted": False,
+                }  # fmt: skip
+                return {"code": 0, "serverID": "s", "lineups": [lineup]}
             case "/lineups/USA-NY67791-X":
                 return self.lineup
             case "/schedules/md5":
                 return {
                     one["stationID"]: {
-                        day: {"code": 0, "message": "OK", "md5": f"{self.md5}-{day}"}
+                        day: {
+                            "code": 0,
+                            "message": "OK",
+                            "lastModified": f"{day}T01:00:00Z",
+                            "md5": f"{self.md5}-{day}",
+                        }
                         for day in one["date"]
                     }
                     for one in body
@@ -147,8 +169,21 @@ class Service:
             case "/schedules":
                 return [self._schedule(one["stationID"], d) for one in body for d in one["date"]]
             case "/programs":
-                return [self.programs[one] for one in body if one in self.programs]
+                return [self._program(one) for one in body]
         return {"code": 2103, "response": "UNKNOWN_LINEUP"}
+
+    def _program(self, program_id: str) -> dict[str, Any]:
+        if program_id in self.queued:
+            told = "Fetching programID. Retry."
+            return {
+                "programID": program_id, "code": 6001, "response": "PROGRAMID_QUEUED",
+                "message": told,
+            }  # fmt: skip
+        if program_id not in self.programs:
+            told = {"response": "INVALID_PROGRAMID", "message": "Permanent failure."}
+            return {"programID": program_id, "code": 6000, **told}
+        known: dict[str, Any] = self.programs[program_id]
+        return known
 
     def _schedule(self, station: str, day: str) -> dict[str, Any]:
         return {
@@ -168,6 +203,11 @@ class Service:
         }  # fmt: skip
 
 
+def _packed(body: bytes, coding: str) -> bytes:
+    """The body in a content coding; `deflate` is the zlib format (RFC 9110, 8.4.1.2)."""
+    return gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+
+
 @contextmanager
 def schedules_direct(service: Service | None = None) -> Iterator[tuple[Loopback, Service]]:
     """The service on loopback."""
@@ -175,7 +215,10 @@ def schedules_direct(service: Service | None = None) -> Iterator[tuple[Loopback,
 
     def script(conn: socket.socket, request: Request) -> None:
         status, body = made.answer(request)
-        conn.sendall(reply(json.dumps(body).encode(), f"{status} Told", Connection="close"))
+        packed = _packed(json.dumps(body).encode(), made.coding)
+        conn.sendall(
+            reply(packed, f"{status} Told", Connection="close", Content_Encoding=made.coding)
+        )
 
     with loopback() as server:
         server.answers["*"] = script

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -412,6 +413,18 @@ def test_hostile_answers_end_as_errors_of_ours(
 
     with pytest.raises(error):
         egress.get_bytes(server.url(), max_bytes=100)
+
+
+@pytest.mark.parametrize("wbits", [15, -15], ids=["zlib", "bare"])
+def test_deflate_is_undone(server: Loopback, egress: Egress, wbits: int) -> None:
+    text = b"guide " * 100_000
+    packer = zlib.compressobj(wbits=wbits)
+    packed = packer.compress(text) + packer.flush()
+    server.answers["/"] = reply(packed, Content_Encoding="deflate")
+
+    answer = egress.request("GET", server.url("/"), max_bytes=len(text))
+
+    assert answer.data == text
 
 
 def test_gzip_is_undone(server: Loopback, egress: Egress) -> None:

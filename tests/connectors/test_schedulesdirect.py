@@ -129,6 +129,26 @@ def test_a_schedule_that_is_not_ready_is_asked_for_again_next_time(tmp_path: Pat
     assert list(found.validators) == ["24326/2022-02-04"]
 
 
+def test_a_program_that_is_not_ready_brings_its_days_back_next_time(tmp_path: Path) -> None:
+    service = Service(queued=frozenset({"MV000000010000"}))
+    with schedules_direct(service) as (server, _):
+        first = brought(server, tmp_path, wanted("24326", days=1))
+        service.queued = frozenset()
+        again = brought(server, tmp_path, wanted("24326", days=1, known=first.validators))
+
+    assert first.validators == {}
+    assert again.validators == {"24326/2022-02-04": "day-one-2022-02-04"}
+    assert service.asked.count("POST /schedules") == 2
+
+
+@pytest.mark.parametrize("coding", ["deflate", "gzip"])
+def test_answers_come_compressed(tmp_path: Path, coding: str) -> None:
+    with schedules_direct(Service(coding=coding)) as (server, _):
+        found = brought(server, tmp_path, wanted("24326"))
+
+    assert json.loads((tmp_path / found.files[0].name).read_bytes())["map"]
+
+
 @pytest.mark.parametrize(
     ("path", "code", "error"),
     [
