@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tests import hostile_manifests
 from tests.e2e.test_faults import BROKEN
 from tests.hostile_playlists import HOSTILE
 from tests.refused_requests import REFUSED
@@ -29,12 +30,14 @@ def page() -> str:
     """The whole page."""
     requests = [(r.what, r.method, r.status, f"`{r.code}`") for r in REFUSED]
     playlists = [(row.name, f"`{row.code}`") for row in HOSTILE]
+    manifests = [(row.name, f"`{row.code}`") for row in hostile_manifests.HOSTILE]
     segments = [(name, f"`{code}`") for name, (_, code) in BROKEN.items()]
     return "\n".join(
         (
             HEAD,
             table("Requests", ("what", "method", "status", "code"), requests),
             table("Playlists", ("what", "code"), playlists),
+            table("DASH manifests", ("what", "code"), manifests),
             table("Segments", ("what the origin does", "code"), segments),
         )
     )
