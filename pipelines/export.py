@@ -42,7 +42,8 @@ _TYPES = {"mp4": "video/mp4", "webm": "video/webm", "mkv": "video/x-matroska"}
 class Channel(Value):
     """A channel that parts are taken from, all within `span`; `prefix` begins its files' names.
 
-    With a `file_id` it is a file, or a whole stream: `span` is of its own time.
+    With a `file_id` it is a file, or a whole stream: `span` is of its own time. A `clip_file_id` is
+    the clip it may be taken from.
     """
 
     connector: ConnectorRef
@@ -50,6 +51,7 @@ class Channel(Value):
     prefix: str
     span: TimeRange
     file_id: str | None = None
+    clip_file_id: str | None = None
 
 
 class Wanted(Value):
@@ -104,6 +106,7 @@ def channels(command: ExportSegment) -> tuple[Channel, ...]:
             prefix=f"c{len(found)}",
             span=part.range,
             file_id=part.file_id,
+            clip_file_id=part.clip_file_id,
         )
     return tuple(found.values())
 
@@ -116,7 +119,8 @@ def _spanned(one: TimeRange, other: TimeRange) -> TimeRange:
 
 
 def _key(part: ExportPart | Channel) -> str:
-    return f"{part.connector.model_dump_json()}\n{part.channel_id}\n{part.file_id or ''}"
+    named = (part.channel_id, part.file_id or "", part.clip_file_id or "")
+    return "\n".join((part.connector.model_dump_json(), *named))
 
 
 def _of(command: ExportSegment) -> list[int]:
@@ -472,9 +476,11 @@ def text_pieces(command: ExportSegment, facts: ExportFacts) -> tuple[subtitles.P
     begin = Fraction(0)
     for at, (part, number) in enumerate(_with_texts(command, facts)):
         shown, length = spans.shown(requests[at], facts.indexes[at])
-        held = facts.channels[number]
-        found.append(subtitles.Piece(shown, begin, part.range, _main(held), facts.texts[number]))
-        begin += Fraction(alone[at].duration_ms, 1000) if alone else length
+        held, pause_s = facts.channels[number], Fraction(part.pause_us, 1_000_000)
+        found.append(
+            subtitles.Piece(shown, begin + pause_s, part.range, _main(held), facts.texts[number])
+        )
+        begin += Fraction(alone[at].duration_ms, 1000) if alone else pause_s + length
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import floor
 from typing import Any
@@ -142,6 +142,15 @@ def markers_of(described: Described, part: Part) -> tuple[Marked, ...]:
     return tuple(m for m in described.markers if part.first_frame <= m.first_frame < end)
 
 
+def pause_before(described: Described, number: int) -> int:
+    """How many frames that are of no part the file shows before one."""
+    end = 0
+    if number:
+        before = described.parts[number - 1]
+        end = before.first_frame + before.frames
+    return max(0, described.parts[number].first_frame - end)
+
+
 def source_count(described: Described, number: int) -> int:
     """The label of a part's first frame, as a count."""
     if number == 0:
@@ -252,16 +261,30 @@ def _otio_track(kind: str, described: Described, rate: float, begin: int) -> dic
         "OTIO_SCHEMA": "Track.1",
         "name": kind,
         "kind": kind,
-        "children": [
-            _otio_clip(described, part, number, rate, begin)
-            for number, part in enumerate(described.parts)
-        ],
+        "children": list(_otio_items(described, rate, begin)),
         "source_range": None,
         "effects": [],
         "markers": [],
         "metadata": {},
         "enabled": True,
     }
+
+
+def _otio_items(described: Described, rate: float, begin: int) -> Iterator[dict[str, Any]]:
+    """A clip a part, and a gap where the file shows a pause."""
+    for number, part in enumerate(described.parts):
+        pause = pause_before(described, number)
+        if pause:
+            yield {
+                "OTIO_SCHEMA": "Gap.1",
+                "name": "",
+                "source_range": _range(0, pause, rate),
+                "effects": [],
+                "markers": [],
+                "metadata": {},
+                "enabled": True,
+            }
+        yield _otio_clip(described, part, number, rate, begin)
 
 
 def _otio_clip(
@@ -342,6 +365,11 @@ def fcpxml(described: Described) -> str:
     )
     spine = etree.SubElement(sequence, "spine")
     for number, part in enumerate(described.parts):
+        if pause := pause_before(described, number):
+            at = begin + part.first_frame - pause
+            times = {"offset": at * frame, "start": Fraction(0), "duration": pause * frame}
+            spelled = {name: seconds_text(time) for name, time in times.items()}
+            etree.SubElement(spine, "gap", name="Gap", attrib=spelled)
         _fcp_clip(spine, described, part, number, frame, begin)
     text: bytes = etree.tostring(
         root,

@@ -52,13 +52,13 @@ def _set(clock: PtsClock, by_us: int) -> PtsClock:
     )
 
 
-def of_file(text: str) -> MediaPlaylist:
-    """What a file was split into: its first frame is at zero, and everything else is counted."""
+def of_file(text: str, begin_us: int = 0) -> MediaPlaylist:
+    """What a file was split into, counted from its first frame, which is at `begin_us`."""
     listed = at_zero(checked_media(hls.parse(text, f"{_BASE}file.m3u8", fetched_at_us=0)))
-    first, *others = listed.regions
+    first, *others = (_earlier(region, -begin_us) for region in listed.regions)
     begin, *rest = first.segments
     stated = first.model_copy(
-        update={"clock": "pdt", "segments": (begin.model_copy(update={"pdt_us": 0}), *rest)}
+        update={"clock": "pdt", "segments": (begin.model_copy(update={"pdt_us": begin_us}), *rest)}
     )
     return listed.model_copy(update={"regions": (stated, *others)})
 

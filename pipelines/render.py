@@ -116,7 +116,8 @@ def _of_clip(edit: Edit, clip: file_ids.ClipFileId, source: Source) -> ExportPar
         )
     # A clip's first frame is the one it was cut at, by the very same clock.
     slack = STREAM_SLACK if begin > since else Fraction(0)
-    return _ranged(edit, source, clip.channel_id, None, begin, slack)
+    part = _ranged(edit, source, clip.channel_id, None, begin, slack)
+    return part.model_copy(update={"clip_file_id": clip.canonical})
 
 
 def _of_file(edit: Edit, media: MediaRef, source: Source) -> ExportPart:

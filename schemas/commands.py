@@ -132,30 +132,18 @@ class ExportPart(Value):
     """One range of one channel, through the connector that carries it.
 
     With a `file_id` it is a range of that file's own time, counted from its first frame. `span_us`
-    is the range to the microsecond, where milliseconds would miss frames. For `pause_us` before it
-    the file shows nothing new.
+    is the range to the microsecond, where milliseconds would miss frames. With a `clip_file_id` it
+    is taken from that clip where the media store holds it, else from the channel. For `pause_us`
+    before it the file shows nothing new.
     """
 
     connector: ConnectorRef
     channel_id: str = Field(min_length=1, max_length=512)
     range: TimeRange
     file_id: str | None = Field(default=None, min_length=1, max_length=1024)
+    clip_file_id: str | None = Field(default=None, min_length=1, max_length=1024)
     span_us: tuple[int, int] | None = None
     pause_us: int = Field(default=0, ge=0)
-
-    @classmethod
-    def of(
-        cls, connector: ConnectorRef, channel_id: str, file_id: str | None, span_us: tuple[int, int]
-    ) -> ExportPart:
-        """A part to the microsecond."""
-        start_us, end_us = span_us
-        return cls(
-            connector=connector,
-            channel_id=channel_id,
-            range=TimeRange(start_ms=start_us // 1000, end_ms=-(-end_us // 1000)),
-            file_id=file_id,
-            span_us=span_us,
-        )
 
 
 class ExportSegment(SourceCommand):

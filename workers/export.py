@@ -18,7 +18,7 @@ from workers import cutting, subtitles
 from workers import rendition as rendering
 from workers.clip import follow
 from workers.fetching import arrived
-from workers.own_time import follow_own_time
+from workers.own_time import follow_clip, follow_own_time
 from workers.phases import Phase, Work
 from workers.run import Run
 
@@ -44,7 +44,8 @@ def _texts(command: ExportSegment, facts: ExportFacts, run: Run) -> tuple[Texts,
     channels = export.channels(command)
     known = facts.texts or tuple(Texts() for _ in channels)
     return tuple(
-        subtitles.follow(channel, before, run)
+        # A file brings none that stand beside it.
+        Texts(readings=()) if channel.file_id else subtitles.follow(channel, before, run)
         for channel, before in zip(channels, known, strict=True)
     )
 
@@ -59,6 +60,8 @@ def _look(
 
     if channel.file_id is not None:
         return follow_own_time(channel, before, run, wanted)
+    if channel.clip_file_id is not None and (held := follow_clip(channel, before, run)):
+        return held
     ref, span = channel.connector, channel.span
     return follow(ref, channel.channel_id, before, run, span, channel.prefix, wanted)
 

@@ -11,6 +11,7 @@ from pipelines import ffargs, own_time
 from pipelines.clip import ClipFacts, Reading, Source
 from pipelines.export import Channel
 from pipelines.ffargs import LocalInput
+from schemas import file_id as file_ids
 from schemas.errors import UnsupportedMedia
 from schemas.media import MediaInfo
 from schemas.plans import RunFfmpeg
@@ -18,7 +19,7 @@ from workers.clip import follow
 from workers.encoding import run_all
 from workers.fetching import arrived
 from workers.run import Run
-from workers.sources import local_copy
+from workers.sources import held_clip, local_copy
 from workers.world import world_of
 
 Wanted = Callable[[tuple[Source, ...]], tuple[Source, ...]]
@@ -36,16 +37,32 @@ def follow_own_time(channel: Channel, before: ClipFacts, run: Run, wanted: Wante
     return _split(path, channel.prefix, run)
 
 
+def follow_clip(channel: Channel, before: ClipFacts, run: Run) -> ClipFacts | None:
+    """A channel's media from the clip that was made of it; None where that is not held.
+
+    What was seen in the clip is what is rendered, also once the channel holds it no longer.
+    """
+    if before.readings:
+        is_clip = before.readings[0].source == own_time.source(channel.prefix)
+        return before.model_copy(update={"now_ms": run.clock()}) if is_clip else None
+    clip = file_ids.parse(channel.clip_file_id or "")
+    path = run.workspace / f"{channel.prefix}-clip.mp4"
+    if not held_clip(run, channel.connector, clip, path):
+        return None
+    return _split(path, channel.prefix, run, clip.range.start_ms * 1000)
+
+
 def _at_zero(reading: Reading) -> Reading:
     return reading.model_copy(update={"playlist": own_time.at_zero(reading.playlist)})
 
 
-def _split(path: Path, prefix: str, run: Run) -> ClipFacts:
-    """The file as segments under the names the cut looks for."""
+def _split(path: Path, prefix: str, run: Run, begin_us: int = 0) -> ClipFacts:
+    """The file as segments under the names the cut looks for; it begins at `begin_us`."""
     info = probe(world_of(run).media, path, jail=Jail(workspace=run.workspace), control=run.check)
     listed = f"{prefix}-file.m3u8"
     run_all((_splitting(path, info, prefix, listed),), run, lambda _share: None)
-    playlist = own_time.of_file((run.workspace / listed).read_text(encoding="utf-8"))
+    text = (run.workspace / listed).read_text(encoding="utf-8")
+    playlist = own_time.of_file(text, begin_us)
     for name, called in own_time.names(playlist, prefix).items():
         (run.workspace / name).rename(run.workspace / called)
     path.unlink()

@@ -136,8 +136,7 @@ def _of_stream(run: Run, ref: ConnectorRef, file_id: str, folder: Path, report: 
     world, target = world_of(run), folder / OUTPUT
     if "/" in file_id:
         clip = file_ids.parse(file_id)
-        key = clip_key(ref.tenant_id, world.registry.fingerprint(ref), clip)
-        if not _published(run, key, target, report):
+        if not held_clip(run, ref, clip, target, report):
             command = clip_of(ref, clip.channel_id, clip.range)
             return cut_here(run, command, folder, report)
         return target
@@ -148,9 +147,16 @@ def _of_stream(run: Run, ref: ConnectorRef, file_id: str, folder: Path, report: 
     return cut_here(run, clip_of(ref, file_id, wanted), folder, report)
 
 
-def _published(run: Run, key: str, target: Path, report: Report) -> bool:
+def held_clip(
+    run: Run,
+    ref: ConnectorRef,
+    clip: file_ids.ClipFileId,
+    target: Path,
+    report: Report = lambda _fraction: None,
+) -> bool:
     """Whether a clip was made already, and is here now."""
     world = world_of(run)
+    key = clip_key(ref.tenant_id, world.registry.fingerprint(ref), clip)
     try:
         stored = source_file(_readable(world), key)
         fetch(run, lambda: _readable(world), stored, target, Options(report=report))

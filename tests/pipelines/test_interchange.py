@@ -294,3 +294,23 @@ def test_a_file_at_its_source_has_no_ranges_and_no_invented_label(tmp_path: Path
     assert found["Xmp.xmpDM.videoFrameRate"] == "25"
     assert not [key for key in found if "Tracks" in key or "timecode" in key.lower()]
     assert not {"Xmp.dc.identifier", "Xmp.xmp.CreateDate"} & found.keys()
+
+
+def test_a_pause_between_parts_is_a_gap() -> None:
+    file = a_file()
+    first, *others = file.parts
+    paused = file.model_copy(
+        update={
+            "parts": (first, *(p.model_copy(update={"first_frame": p.first_frame + 10})
+                               for p in others)),
+            "frames": file.frames + 10,
+        }
+    )  # fmt: skip
+
+    timeline = opentimelineio.adapters.read_from_string(interchange.otio(paused), "otio_json")
+
+    track = timeline.tracks[0]
+    assert [type(item).__name__ for item in track][:3] == ["Clip", "Gap", "Clip"]
+    assert track[1].duration().to_frames() == 10
+    assert track.duration().to_frames() == sum(p.frames for p in paused.parts) + 10
+    assert '<gap name="Gap"' in interchange.fcpxml(paused)
