@@ -14,6 +14,7 @@ from schemas.errors import (
     DestinationRejected,
     DestinationUnavailable,
     RateLimited,
+    SourceChanged,
     SourceNotFound,
     SourceUnavailable,
 )
@@ -73,6 +74,8 @@ def _read_error(error: ClientError | BotoCoreError, name: str) -> CuttingRoomErr
     code, status = code_of(error), status_of(error)
     if code in ABSENT:
         return SourceNotFound(f"{name} is not there")
+    if code in TAKEN:
+        return SourceChanged(f"{name} is not the object it was")
     if code in _BUSY or status == 503:
         return RateLimited(f"{name}: the bucket asks for fewer requests")
     if status in {400, 401, 403}:

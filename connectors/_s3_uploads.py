@@ -151,7 +151,7 @@ class BucketUploads(ABC):
         """The bytes of the parts there are, or of the object."""
         with reading(intent["key"]):
             if intent["upload_id"] is None:
-                found = self._head_of(self._hidden(intent)) or self._final(intent)
+                found = self._head_of(self._sent(intent)) or self._final(intent)
                 return 0 if found is None else int(found["ContentLength"])
             try:
                 return sum(size for size, _ in self._listed(intent).values())
@@ -161,10 +161,11 @@ class BucketUploads(ABC):
                 return int(intent["size"])
 
     def settle(self, intent: Intent) -> Intent:
-        """Join the parts; of a hidden object, pin the version that will be read."""
+        """Join the parts; of a hidden object, keep a copy that its client cannot reach."""
         with writing(intent["key"]):
             if intent["upload_id"] is None:
-                return self._pinned(intent)
+                self._keep(intent)
+                return intent
             try:
                 self._join(intent, self._listed(intent))
             except SourceNotFound:
@@ -173,11 +174,10 @@ class BucketUploads(ABC):
         return intent
 
     def read_upload(self, intent: Intent, offset: int, length: int) -> bytes:
-        """These bytes of the very version that was settled."""
+        """These bytes of what was joined or kept."""
         if intent["upload_id"] is None:
-            pinned = {"IfMatch": intent["etag"]} if intent.get("etag") else {}
             with suppress(SourceNotFound):
-                return self._read_object(self._hidden(intent), offset, length, **pinned)
+                return self._read_object(self._kept(intent), offset, length)
         return self._read_object(self._key(intent["key"]), offset, length)
 
     def admit(self, intent: Intent, sha256: str, check_fence: CheckFence) -> Published:
@@ -186,7 +186,8 @@ class BucketUploads(ABC):
             check_fence()
             head = self._final(intent)
             if head is None and intent["upload_id"] is None:
-                self._copy(intent)
+                condition = {} if intent["unique"] else {"IfNoneMatch": "*"}
+                self._copy(intent, self._kept(intent), self._labelled(intent), condition)
                 head = self._final(intent)
             if head is None:
                 raise DestinationRejected(
@@ -194,7 +195,8 @@ class BucketUploads(ABC):
                     code="destination_conflict",
                 )
             if intent["upload_id"] is None:
-                self._delete(self._hidden(intent))
+                self._delete(self._kept(intent))
+                self._delete(self._sent(intent))
         return Published(
             destination=self._place(),
             key=intent["key"],
@@ -211,7 +213,8 @@ class BucketUploads(ABC):
             if intent["upload_id"] is not None:
                 self._abort(self._key(intent["key"]), intent["upload_id"])
             else:
-                self._abandon_hidden(self._hidden(intent))
+                self._abandon_sent(self._sent(intent))
+                self._delete(self._kept(intent))
             if not admitted and self._final(intent) is not None:
                 self._delete(self._key(intent["key"]))
 
@@ -261,7 +264,7 @@ class BucketUploads(ABC):
             "Content-Type": intent["content_type"],
             **{f"x-amz-{name}": value for name, value in self._sealing("server-side-").items()},
         }
-        key = self._hidden(intent)
+        key = self._sent(intent)
         form = self._client.generate_presigned_post(
             self._config.bucket,
             key,
@@ -282,7 +285,7 @@ class BucketUploads(ABC):
         )
 
     def _sts_grant(self, intent: Intent, ttl_s: int) -> StsGrant:
-        key, (least_s, most_s) = self._hidden(intent), STS_SECONDS
+        key, (least_s, most_s) = self._sent(intent), STS_SECONDS
         lasting_s = min(max(ttl_s, least_s), most_s)
         asked: Any = {
             "Policy": write_only_policy(
@@ -347,29 +350,33 @@ class BucketUploads(ABC):
             if self._final(intent) is None:
                 raise _conflict(intent["key"]) from None
 
-    def _pinned(self, intent: Intent) -> Intent:
-        head = self._head_of(self._hidden(intent))
-        if head is None and self._final(intent) is not None:
-            return {**intent, "etag": None}
+    def _keep(self, intent: Intent) -> None:
+        """Copy what was sent to where only we can write, unless that was done before."""
+        if self._head_of(self._kept(intent)) is None and self._final(intent) is None:
+            self._hold_against(intent, self._head_of(self._sent(intent)))
+            place = {"Bucket": self._config.bucket, "Key": self._kept(intent), **self._sse()}
+            self._copy(intent, self._sent(intent), place, {})
+            # It may have been replaced while it was copied.
+            self._hold_against(intent, self._head_of(self._kept(intent)))
+
+    def _hold_against(self, intent: Intent, head: Any) -> None:
         size = 0 if head is None else int(head["ContentLength"])
-        if head is None or size < intent["size"]:
+        if size < intent["size"]:
             raise CorruptMedia(f"{size} bytes of {intent['size']} came", code="upload_incomplete")
         if size > intent["size"]:
             raise TooLarge(f"{size} bytes came, more than the {intent['size']} agreed")
-        return {**intent, "etag": head["ETag"]}
 
-    def _copy(self, intent: Intent) -> None:
-        """Copy the pinned version to its key within the store, visible once it is whole."""
-        made = self._client.create_multipart_upload(**self._labelled(intent))
+    def _copy(self, intent: Intent, source: str, place: Any, condition: Any) -> None:
+        """Copy an object within the store, visible once it is whole."""
+        made = self._client.create_multipart_upload(**place)
         target: Any = {
             "Bucket": self._config.bucket,
-            "Key": self._key(intent["key"]),
+            "Key": place["Key"],
             "UploadId": made["UploadId"],
         }
-        condition: Any = {} if intent["unique"] else {"IfNoneMatch": "*"}
         try:
             parts: Any = [
-                {"PartNumber": n, "ETag": self._copied(intent, target, n)}
+                {"PartNumber": n, "ETag": self._copied(intent["size"], source, target, n)}
                 for n in range(1, -(-intent["size"] // COPY_BYTES) + 1)
             ]
             self._client.complete_multipart_upload(
@@ -381,18 +388,15 @@ class BucketUploads(ABC):
                 raise
             raise _conflict(intent["key"]) from None
 
-    def _copied(self, intent: Intent, target: Any, number: int) -> str:
+    def _copied(self, size: int, source: str, target: Any, number: int) -> str:
         start = (number - 1) * COPY_BYTES
-        end = min(start + COPY_BYTES, intent["size"]) - 1
+        end = min(start + COPY_BYTES, size) - 1
         # A whole small object may not be asked for as a range.
-        span: Any = (
-            {} if intent["size"] <= COPY_BYTES else {"CopySourceRange": f"bytes={start}-{end}"}
-        )
+        span: Any = {} if size <= COPY_BYTES else {"CopySourceRange": f"bytes={start}-{end}"}
         answer = self._client.upload_part_copy(
             **target,
             PartNumber=number,
-            CopySource={"Bucket": self._config.bucket, "Key": self._hidden(intent)},
-            CopySourceIfMatch=intent["etag"],
+            CopySource={"Bucket": self._config.bucket, "Key": source},
             **span,
         )
         return answer["CopyPartResult"]["ETag"]
@@ -415,10 +419,17 @@ class BucketUploads(ABC):
                 return None
             raise
 
-    def _hidden(self, intent: Intent) -> str:
+    def _sent(self, intent: Intent) -> str:
         """The key that a client may write to again and again, which no reader is shown."""
+        return self._hidden(intent, "part")
+
+    def _kept(self, intent: Intent) -> str:
+        """The key of what is judged, which no reader is shown and no client can write to."""
+        return self._hidden(intent, "kept")
+
+    def _hidden(self, intent: Intent, ending: str) -> str:
         *parents, _ = key_parts(intent["key"])
-        return f"{self._below('/'.join(parents))}{TEMP_PREFIX}{intent['job_id']}.part"
+        return f"{self._below('/'.join(parents))}{TEMP_PREFIX}{intent['job_id']}.{ending}"
 
     def _labelled(self, intent: Intent) -> Any:
         return {
@@ -441,7 +452,7 @@ class BucketUploads(ABC):
         }
         return {names[name]: value for name, value in self._sse().items()}
 
-    def _abandon_hidden(self, key: str) -> None:
+    def _abandon_sent(self, key: str) -> None:
         with ignoring(_GONE):
             listed = self._client.list_multipart_uploads(Bucket=self._config.bucket, Prefix=key)
             for found in listed.get("Uploads", ()):

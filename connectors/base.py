@@ -409,8 +409,8 @@ class TempCredentials(Protocol):
         """How many bytes have come so far; `SourceNotFound` where the upload is gone."""
 
     def settle(self, intent: Intent) -> Intent:
-        """Make what came one readable object, which the client can change no more, or which the
-        answered intent pins; done twice, no harm. `CorruptMedia` where bytes are missing,
+        """Make what came one readable object that its client can change no more; answers the
+        intent as it is now. Done twice, no harm. `CorruptMedia` where bytes are missing,
         `TooLarge` where there are more than agreed."""
 
     def read_upload(self, intent: Intent, offset: int, length: int) -> bytes:
