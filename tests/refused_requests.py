@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from typing import Any
+
+from tests.timelines import a_clip, a_timeline, a_track, of_file
 
 C = "{connector}"
 _RANGE = "ch1/2022/02/04/range-"
@@ -492,6 +496,57 @@ EXPORTING = (
 )
 
 
+def _document(
+    what: str, body: dict[str, Any] | bytes, status: int = 422, code: str = "timeline_invalid"
+) -> Refused:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Refused(what, "POST", "/v1/projects", status, code, raw)
+
+
+def _timed(**clip: Any) -> dict[str, Any]:
+    return a_timeline(a_track(a_clip(**clip)))
+
+
+_EMPTY = json.dumps(a_timeline()).encode()
+_STRANGER = of_file("con_of_nobody", "a.mp4")
+PROJECTS = (
+    _document("a project of no OpenTimelineIO document", {"name": "x"}),
+    _document("a project of a clip alone", a_clip()),
+    _document("a project of a timeline from the future", {"OTIO_SCHEMA": "Timeline.9"}),
+    _document("a timeline with a field nobody knows", {**a_timeline(), "tenantId": "x"}),
+    _document("a timeline of an unknown schema", a_timeline(a_track({"OTIO_SCHEMA": "Reel.1"}))),
+    _document("a timeline in a timeline", a_timeline(a_timeline())),
+    _document("a timeline at no frames a second", _timed(rate=0)),
+    _document("a timeline at a negative rate", _timed(rate=-25)),
+    _document("a clip of a negative duration", _timed(frames=-1)),
+    _document("a clip of thirty years", _timed(frames=25e9)),
+    _document("a clip that says nowhere how long it is", _timed(source_range=None)),
+    _document("a time past every number", _EMPTY.replace(b'"Cut"', b'"Cut","metadata":{"n":NaN}'),
+              400, "malformed"),
+    _document("a time that is infinite",
+              json.dumps(_timed()).replace("50", "1e999").encode()),
+    _document("a timeline nested deeper than 64 levels",
+              _EMPTY.replace(b'"Cut"', b'"Cut","metadata":' + b"[" * 70 + b"]" * 70),
+              400, "malformed"),
+    _document("a timeline of more than 4 MiB", _EMPTY + b" " * (4 << 20), 413, "too_large"),
+    _document("a clip of a connector that is none", _timed(media=_STRANGER), 422,
+              "connector_unknown"),
+    _document("a clip that names a connector without a file",
+              _timed(media={"connectorId": "con_x"})),
+    _document("a clip with an address that is none of ours",
+              _timed(reference={"OTIO_SCHEMA": "ExternalReference.1",
+                                "target_url": "cuttingroom://../etc/passwd"})),
+    Refused("a project that is none", "GET", "/v1/projects/prj_none", 404, "not_found"),
+    Refused("a timeline for a project that is none", "PUT", "/v1/projects/prj_none/timeline",
+            404, "not_found", _EMPTY),
+    Refused("a render of a project that is none", "POST", "/v1/projects/prj_none/render", 404,
+            "not_found", b'{"destination":{"path":"a.mp4"}}'),
+    Refused("projects in an order that is none", "GET", "/v1/projects?sort=size", 422, "invalid"),
+    Refused("projects changed at a time that is none", "GET", "/v1/projects?updatedFrom=noon",
+            422, "query_invalid"),
+)  # fmt: skip
+
+
 def _webhook(what: str, body: bytes, code: str) -> Refused:
     return Refused(what, "POST", "/v1/webhooks", 422, code, body)
 
@@ -792,4 +847,5 @@ REFUSED = (
     + EXPORTING
     + CONTENT
     + REPORTING
+    + PROJECTS
 )
