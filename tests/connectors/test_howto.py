@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +48,48 @@ def test_the_example_connector_works_as_it_stands(
 
     assert described(connector).capabilities == {"lists", "reads"}
     assert len([line for line in connector_text.splitlines() if line.strip()]) < 100
+
+
+PLUGIN = """
+import importlib.util, sys
+from connectors.registry import Registry
+
+def module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[name] = made
+    spec.loader.exec_module(made)
+    return made
+
+found = Registry.discover(module("connectors.json_index", "{connector}"))
+Registry.discover = lambda: found
+module("tests.connectors.test_json_index", "{test}")
+"""
+
+
+def test_the_example_passes_the_conformance_suite(tmp_path: Path) -> None:
+    connector, test = tmp_path / "json_index.py", tmp_path / "test_json_index.py"
+    for path, text in zip((connector, test), _blocks(), strict=True):
+        path.write_text(text)
+    (tmp_path / "howto_plugin.py").write_text(PLUGIN.format(connector=connector, test=test))
+    suite = "tests/conformance/connectors/test_conformance.py"
+    argv = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "howto_plugin", "-rs", suite]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(DOCS.parent)))}
+
+    done = subprocess.run(
+        [*argv, "-k", "json_index", "-p", "no:cacheprovider"],
+        cwd=DOCS.parent,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert passed is not None
+    assert int(passed[1]) >= 25
 
 
 @pytest.mark.parametrize("kind", Registry.discover().types(), ids=lambda kind: kind.name)
