@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import opentimelineio as otio_library  # type: ignore[import-untyped]
@@ -25,6 +27,7 @@ from tests.timelines import (
     time,
 )
 
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "projects.md"
 FILM = of_file("con_1", "news/goal.mp4")
 S = Fraction(1, 25)
 
@@ -326,3 +329,15 @@ def test_reading_changes_nothing() -> None:
     read(document)
 
     assert document == before
+
+
+def test_the_timeline_of_the_guide_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", HOWTO.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+
+    exec(compile(code, str(HOWTO), "exec"), {})
+
+    timeline = read(json.loads((tmp_path / "goals.otio").read_text(encoding="utf-8")))
+    assert [int(edit.duration / S) for edit in timeline.edits] == [250, 100]
+    assert set(timeline.connectors) == {"con_live", "con_archive"}
+    assert timeline.warnings == ()
