@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import runpy
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -334,8 +335,9 @@ def test_reading_changes_nothing() -> None:
 def test_the_timeline_of_the_guide_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", HOWTO.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "guide.py").write_text(code, encoding="utf-8")
 
-    exec(compile(code, str(HOWTO), "exec"), {})
+    runpy.run_path(str(tmp_path / "guide.py"))
 
     timeline = read(json.loads((tmp_path / "goals.otio").read_text(encoding="utf-8")))
     assert [int(edit.duration / S) for edit in timeline.edits] == [250, 100]
