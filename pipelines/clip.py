@@ -59,10 +59,19 @@ class Reading(Value):
     moved_ms: int
 
 
+class CutFile(Value):
+    """The clip's file as it was cut."""
+
+    report: CutReport
+    sha256: str
+    size: int
+
+
 class ClipFacts(Value):
     """What is known so far; `sizes` has every file that arrived whole, by name.
 
-    `notes` are what whoever reads the result should know of how the media came here.
+    `notes` are what whoever reads the result should know of how the media came here. `made` is only
+    looked at where something beside the clip tells of it.
     """
 
     readings: tuple[Reading, ...] = ()
@@ -71,6 +80,7 @@ class ClipFacts(Value):
     notes: tuple[str, ...] = ()
     request: CutRequest | None = None
     index: MediaIndex | None = None
+    made: CutFile | None = None
 
     @property
     def cut_facts(self) -> tuple[CutRequest, MediaIndex]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 from connectors.base import playlist_of
-from pipelines import clip, spans
-from pipelines.clip import ClipFacts, Reading, Source
+from pipelines import clip, clip_sidecar, spans
+from pipelines.clip import ClipFacts, CutFile, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import CutReport
@@ -77,22 +78,30 @@ def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:
     return Plan(steps=(Cut(plan=spans.plan(request, index)),))
 
 
-def nothing_new(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
-    """All facts are known."""
-    return facts
+def see_cut(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
+    """Take in what was cut, where something stands beside it that tells of it."""
+    reports = [o for o in run.outcomes("cut") if isinstance(o, CutReport)]
+    if not reports or not clip_sidecar.is_wanted(command):
+        return facts
+    with (run.workspace / clip.OUTPUT).open("rb") as made:
+        digest, size = hashlib.file_digest(made, "sha256"), made.tell()
+    made_file = CutFile(report=reports[0], sha256=digest.hexdigest(), size=size)
+    return facts.model_copy(update={"made": made_file})
 
 
 def plan_publish(command: ClipFromStream, facts: ClipFacts) -> Plan:
     """The finished clip goes to its destination."""
-    return clip.publish_plan(command)
+    return clip_sidecar.publish_plan(command, facts)
 
 
 def result(command: ClipFromStream, facts: ClipFacts, run: Run) -> dict[str, Any]:
     """The result of the contract."""
-    (report,), (published,) = run.outcomes("cut"), run.outcomes("publish")
-    if not isinstance(report, CutReport) or not isinstance(published, Published):
-        raise TypeError("the cut and publish steps answer a report and what was published")
-    return clip.result(command, report, published).model_dump(mode="json", by_alias=True)
+    (report,) = run.outcomes("cut")
+    if not isinstance(report, CutReport):
+        raise TypeError("the cut step answers a report")
+    published = [o for o in run.outcomes("publish") if isinstance(o, Published)]
+    made = clip_sidecar.result(command, report, published)
+    return made.model_dump(mode="json", by_alias=True)
 
 
 WORK: Work[ClipFromStream, ClipFacts] = Work(
@@ -109,7 +118,7 @@ WORK: Work[ClipFromStream, ClipFacts] = Work(
             ahead=index_ahead,
         ),
         Phase("cut", "cutting", 40, gather_index, plan_cut),
-        Phase("publish", "publishing", 10, nothing_new, plan_publish),
+        Phase("publish", "publishing", 10, see_cut, plan_publish),
     ),
     result=result,
 )

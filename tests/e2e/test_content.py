@@ -7,6 +7,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -138,11 +139,18 @@ def test_what_is_known_of_a_channel_goes_into_exports_and_clips(
         Path(one["key"]).suffix: running.media / one["key"] for one in job["result"]["sidecars"]
     }
     check_export(asset, running.file_of(job), made, tmp_path)
-    told = read_xmp(packet.body, tmp_path)
-    assert told["Xmp.dc.publisher"] == "Sport+"
+    (beside,) = clip["result"]["sidecars"]
+    assert beside["key"] == clip["result"]["file"]["key"].removesuffix(".mp4") + ".xmp"
+    written = (running.media / beside["key"]).read_bytes()
+    assert (beside["size"], beside["sha256"]) == (len(written), sha256(written).hexdigest())
+    markers = "Xmp.xmpDM.Tracks[2]/xmpDM:markers[1]/xmpDM"
+    for text in (packet.body, written.decode()):
+        told = read_xmp(text, tmp_path)
+        assert told["Xmp.dc.publisher"] == "Sport+"
+        assert told[f"{markers}:name"] == "goal"
     first = asset.numbers_between(at + 400, at + 1900)[0]
     mark = asset.numbers_between(at + 1000, at + 1900)[0]
-    start = int(told["Xmp.xmpDM.Tracks[2]/xmpDM:markers[1]/xmpDM:startTime"])
+    start = int(told[f"{markers}:startTime"])
     assert abs(start - (mark - first)) <= 1
 
 
