@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, NamedTuple
 
-import anyio.to_thread
 from fastapi import APIRouter, Body
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_gateway import upstream
 from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.file_place import clip_of
 from api_gateway.jobviews import JobView, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
 from api_gateway.problems import FieldProblem, Problem
@@ -21,15 +21,14 @@ from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.clips import ClipBody, check_range, clip_command, newest_clip
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
-from connectors.base import Live, Reads, key_parts
+from connectors.base import Live, Reads
 from pipelines.localize import dedup_key, file_digest, folder
 from pipelines.recipes import RECIPES, file_suffix
-from schemas import file_id as file_ids
 from schemas.accounts import Principal
 from schemas.base import WireValue
 from schemas.commands import CommandBase, CreateRenditions, LocalizeFile
 from schemas.connectors import Connector, Destination
-from schemas.errors import AccessDenied, NotFound, RetryableError, Unsupported
+from schemas.errors import NotFound
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
@@ -43,7 +42,6 @@ localize: APIRouter = router("connectors")
 _DECLARED = operation("jobs", 400, 404, 409, 413, 415, 422, 501, 502, example={"force": False})
 _DECLARED["responses"][200] = {"model": JobView, "description": "The job there is already"}
 _LOOKED_THROUGH = 200
-_ASK_TIMEOUT_S = 10.0
 _MAX_PLAYLIST_BYTES = 20 * 1024 * 1024
 
 
@@ -94,7 +92,7 @@ async def localize_file(
     requested = file_id_of(file_id, query_file_id)
     connector = await known_connector(deps, caller.tenant_id, connector_id)
     wanted = body or _DEFAULT
-    clip = _clip_of(deps, connector, requested)
+    clip = clip_of(deps, connector, requested)
     asked = _Asked(caller, connector, requested, wanted, idempotency_key)
     if clip is not None:
         carried = await by_clip(deps, connector, clip)
@@ -129,24 +127,13 @@ async def get_localization(
     """The job that holds the file, else the newest that was to; of a clip, the clip's own."""
     requested = file_id_of(file_id, query_file_id)
     connector = await known_connector(deps, caller.tenant_id, connector_id)
-    clip = _clip_of(deps, connector, requested)
+    clip = clip_of(deps, connector, requested)
     if clip is not None:
         job = await in_thread(newest_clip, deps, caller.tenant_id, connector.id, clip)
     else:
         asked = _Asked(caller, connector, requested, _DEFAULT, None)
         job = await in_thread(_newest, deps, asked)
     return conditional(request, job_json(job))
-
-
-def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | None:
-    """The clip a fileId means on a connector of channels; None where it is a file or channel."""
-    capabilities = deps.registry.capabilities(connector.type)
-    if "live" in capabilities and "/" in file_id:
-        return file_ids.parse(file_id)
-    if not capabilities & {"live", "reads"}:
-        raise Unsupported(f"{connector.type} connectors hold no files")
-    key_parts(file_id)
-    return None
 
 
 def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carried) -> Accepted:
@@ -176,16 +163,7 @@ def _known(deps: Gateway, asked: _Asked) -> Accepted | None:
 
 async def _accept_new(deps: Gateway, asked: _Asked) -> Accepted:
     """A new job, once the source has been seen to have the file."""
-    try:
-        async with asyncio.timeout(_ASK_TIMEOUT_S):
-            await anyio.to_thread.run_sync(
-                lambda: _look(deps, asked), abandon_on_cancel=True, limiter=deps.probes
-            )
-    except TimeoutError:
-        told = f"the source did not answer within {_ASK_TIMEOUT_S:.0f} s"
-        raise Problem(502, told, code="upstream") from None
-    except (RetryableError, AccessDenied) as error:
-        raise Problem(502, error.message, code="upstream") from None
+    await upstream.asked(deps, lambda: _look(deps, asked))
     return await in_thread(_accept, deps, asked)
 
 

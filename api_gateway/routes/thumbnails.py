@@ -17,6 +17,7 @@ from starlette.responses import Response
 from api_gateway import etag
 from api_gateway.clip_address import media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.file_place import clip_of
 from api_gateway.jobviews import JobView, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
 from api_gateway.problems import Problem
@@ -25,10 +26,9 @@ from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
 from api_gateway.upstream import asked
 from connectors.base import Query as Listing
-from connectors.base import Reads, key_parts
+from connectors.base import Reads
 from connectors.media_store import MediaStore
 from pipelines import sprite, webvtt
-from schemas import file_id as file_ids
 from schemas.accounts import Principal
 from schemas.commands import MakeThumbnails
 from schemas.connectors import Connector, Destination
@@ -38,7 +38,6 @@ from schemas.errors import (
     NotFound,
     SourceNotFound,
     StoreUnavailable,
-    Unsupported,
 )
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
@@ -158,7 +157,7 @@ async def get_thumbnail(
     """The picture where it is there; else 202 and the job that makes it."""
     requested = file_id_of(file_id, query_file_id)
     connector = await known_connector(deps, caller.tenant_id, connector_id)
-    clip = _clip_of(deps, connector, requested)
+    clip = clip_of(deps, connector, requested)
     wanted = _Wanted(
         caller, connector, requested if clip is None else clip.canonical, clip, type, at_ms,
         every_ms, count, width, image_format, times, sheet,
@@ -188,16 +187,6 @@ def _answered(request: Request, body: bytes, media_type: str) -> Response:
     if etag.is_known(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media_type, headers=headers)
-
-
-def _clip_of(deps: Gateway, connector: Connector, file_id: str) -> ClipFileId | None:
-    capabilities = deps.registry.capabilities(connector.type)
-    if "live" in capabilities and "/" in file_id:
-        return file_ids.parse(file_id)
-    if not capabilities & {"live", "reads"}:
-        raise Unsupported(f"{connector.type} connectors hold no files")
-    key_parts(file_id)
-    return None
 
 
 def _check(deps: Gateway, wanted: _Wanted) -> None:
