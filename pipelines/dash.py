@@ -117,12 +117,17 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A Period: from `start_us` of the presentation to `end_us`, None while nobody knows."""
+    """A Period: from `start_us` of the presentation to `end_us`, None while nobody knows.
+
+    `cut_off`: its end was meant to the tick. Else it is only how long the whole is said to be,
+    which packagers round.
+    """
 
     id: str
     start_us: int
     end_us: int | None
     tracks: tuple[Track, ...]
+    cut_off: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +390,9 @@ class _Reader:
                 stop_us = starts[at + 1] if stop_us is None else min(stop_us, starts[at + 1])
             if stop_us is not None and stop_us <= start_us:
                 continue
-            found.append(self._period(node, start_us, stop_us, base, early_us))
+            period = self._period(node, start_us, stop_us, base, early_us)
+            cut_off = length_us is not None or at + 1 < len(starts)
+            found.append(replace(period, cut_off=cut_off))
         return tuple(found)
 
     def _starts(self, nodes: list[_Node], *, dynamic: bool) -> list[int]:

@@ -289,8 +289,21 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
         track, found, number, place, _first_sequence(mpd, track, found, begin_us, place)
     )
     end_us = None if period.end_us is None else begin_us - period.start_us + period.end_us
-    stated = PtsClock(discontinuity_sequence=number, zero_us=zero, start_us=begin_us, end_us=end_us)
+    if end_us is not None and made and (period.cut_off or _slack_us(track)):
+        made = (*made[:-1], _ending_by(made[-1], end_us))
+    stated = PtsClock(
+        discontinuity_sequence=number,
+        zero_us=zero,
+        start_us=begin_us,
+        end_us=end_us if period.cut_off else None,
+    )
     return Region(discontinuity_sequence=number, clock=clock, segments=made, pts_clock=stated)
+
+
+def _ending_by(segment: Segment, end_us: int) -> Segment:
+    """The last segment of a period, which may reach past its end."""
+    length_us = max(0, min(segment.end_us, end_us) - segment.start_us)
+    return segment.model_copy(update={"duration_us": length_us})
 
 
 def _placing(zero: Fraction, scale: int) -> Callable[[int], int]:

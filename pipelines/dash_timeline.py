@@ -69,7 +69,10 @@ def listed(
     addressing = track.addressing
     if addressing.index is not None:
         return _of_index(addressing, indexed or ())
-    stretches = _within(_stretches(mpd, period, addressing, now_us), _bounds(period, addressing))
+    begin, end = _bounds(period, addressing)
+    if addressing.timeline is not None and not period.cut_off:
+        end = None
+    stretches = _within(_stretches(mpd, period, addressing, now_us), (begin, end))
     if around_us is not None:
         zero = zero_us(mpd, period, addressing)
         low, high = (int((us - zero) * addressing.timescale // MICRO) for us in around_us)

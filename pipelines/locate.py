@@ -74,6 +74,7 @@ def located(
         segments=tuple(_held(segment, prefix) for segment in within),
         anchors=tuple(_held(segment, prefix) for segment in selection.anchors),
         pts_clocks=_used(selection.pts_clocks, within),
+        end_doubt_us=selection.end_doubt_us,
     )
     extras = frozenset(_name(segment, prefix) for segment in selection.extras)
     return Located(track=track, fetches=tuple(fetches.values()), extras=extras)

@@ -145,9 +145,17 @@ def _holes(request: CutRequest, cuts: Sequence[Kept]) -> list[Hole]:
         if after.start_us - before.end_us >= _slack(before, after):
             found.append(Hole(before.end_us, after.start_us, _reason(before), at))
     closes = _shown_between(request, last.source.run, start, end)[1] < end
-    if end - last.end_us > last.frame_us / 2 and (closes or last.last == last.source.shown[-1]):
+    short = end - last.end_us > max(last.frame_us / 2, _end_doubt_us(request, last))
+    if short and (closes or last.last == last.source.shown[-1]):
         found.append(Hole(last.end_us, end, _reason(last), len(cuts) - 1))
     return found
+
+
+def _end_doubt_us(request: CutRequest, last: Kept) -> Fraction:
+    """How far before the range's end the last run may end and nothing is missing."""
+    track = request.tracks[last.source.run.track]
+    ends = last.source.run.segments[-1].number == len(track.segments) - 1
+    return Fraction(track.end_doubt_us if ends else 0)
 
 
 def _slack(before: Kept, after: Kept) -> Fraction:

@@ -62,7 +62,8 @@ class Selection(Value):
     `extras` lie just outside it: use them where they can be had. `anchors` are wanted for their
     PDT alone. `pending_from_ms` is where the unlisted future begins and `look_again_ms` when to ask
     the origin again; both are None once nothing more will come. `pts_clocks` is what the manifest
-    states of the PTS of its regions.
+    states of the PTS of its regions; `end_doubt_us` how much earlier than it is listed the end of
+    a stream may lie.
     """
 
     segments: tuple[Segment, ...]
@@ -71,6 +72,7 @@ class Selection(Value):
     holes: tuple[Hole, ...] = ()
     clock: Clock = "pdt"
     pts_clocks: tuple[PtsClock, ...] = ()
+    end_doubt_us: int = 0
     pending_from_ms: int | None = None
     look_again_ms: int | None = None
 
@@ -123,6 +125,7 @@ def select(
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
         pts_clocks=tuple(r.pts_clock for r in playlist.regions if r.pts_clock is not None),
+        end_doubt_us=_end_doubt_us(playlist, chosen),
         pending_from_ms=max(edge_us, start_us) // 1000 if pending else None,
         look_again_ms=_look_again(playlist, ahead_us, now_us) if pending else None,
     )
@@ -209,6 +212,12 @@ def _check_within(playlist: MediaPlaylist, wanted: TimeRange, policy: Policy) ->
 def _reaches_past(playlist: MediaPlaylist, edge_us: int, end_us: int, policy: Policy) -> bool:
     tail_us = policy.tail_us + playlist.slack_us
     return edge_us < end_us + (tail_us if policy.await_tail else -INSTANT_US)
+
+
+def _end_doubt_us(playlist: MediaPlaylist, chosen: tuple[Placed, ...]) -> int:
+    listed = playlist.segments
+    reaches_end = bool(chosen) and chosen[-1].segment is listed[-1]
+    return playlist.slack_us if playlist.ended and reaches_end else 0
 
 
 def _extras(

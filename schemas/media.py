@@ -203,7 +203,8 @@ class HeldTrack(Value):
 
     `anchors` are segments outside the range fetched only for their PDT and first PTS, where the
     range's own segments carry no PDT. `clock` is the worst among its regions; `pts_clocks` are
-    those the manifest states.
+    those the manifest states. `end_doubt_us` is how much earlier the media may end than it is
+    listed, where nothing follows.
     """
 
     role: Literal["main", "audio"]
@@ -214,6 +215,7 @@ class HeldTrack(Value):
     segments: tuple[HeldSegment, ...]
     anchors: tuple[HeldSegment, ...] = ()
     pts_clocks: tuple[PtsClock, ...] = ()
+    end_doubt_us: int = 0
 
     def pts_clock(self, discontinuity_sequence: int) -> PtsClock | None:
         """What is stated of a region's PTS, if anything is."""

