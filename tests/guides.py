@@ -174,14 +174,11 @@ class Service:
 
     def _program(self, program_id: str) -> dict[str, Any]:
         if program_id in self.queued:
-            told = "Fetching programID. Retry."
-            return {
-                "programID": program_id, "code": 6001, "response": "PROGRAMID_QUEUED",
-                "message": told,
-            }  # fmt: skip
+            words = {"response": "PROGRAMID_QUEUED", "message": "Fetching programID. Retry."}
+            return {"programID": program_id, "code": 6001, **words}
         if program_id not in self.programs:
-            told = {"response": "INVALID_PROGRAMID", "message": "Permanent failure."}
-            return {"programID": program_id, "code": 6000, **told}
+            words = {"response": "INVALID_PROGRAMID", "message": "Permanent failure."}
+            return {"programID": program_id, "code": 6000, **words}
         known: dict[str, Any] = self.programs[program_id]
         return known
 
