@@ -1,4 +1,4 @@
-"""A whole gateway for tests: the real application on SQLite and an in-memory Redis."""
+"""A whole gateway for tests: the real application on a real database and an in-memory Redis."""
 
 from __future__ import annotations
 
@@ -192,11 +192,12 @@ def an_account(catalog: Catalog, name: str) -> Account:
 
 
 @contextmanager
-def a_kit(folder: Path, **settings: Any) -> Iterator[Kit]:
-    """A kit on a folder; settings may be changed."""
+def a_kit(folder: Path, *, sql_url: str | None = None, **settings: Any) -> Iterator[Kit]:
+    """A kit on a folder, its catalogue on SQLite or at a URL; settings may be changed."""
     clock = FixedClock(NOW_MS)
-    url = catalog_url(str(folder))
-    migrate(url)
+    url = sql_url or catalog_url(str(folder))
+    if sql_url is None:
+        migrate(url)
     chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **{**IN_NO_TIME, **settings})
     server = fakeredis.FakeServer()
     catalog, used = (

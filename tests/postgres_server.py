@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 
+from catalog.engine import migrate
 from tests.redis_server import free_port
 
 _UNPRIVILEGED = "nobody"
@@ -26,6 +27,7 @@ class PostgresServer:
 
     def __init__(self, port: int) -> None:
         self._port, self._made = port, 0
+        self._template: str | None = None
 
     def url(self, database: str) -> str:
         """The URL of one database."""
@@ -38,6 +40,14 @@ class PostgresServer:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self.url(name)
+
+    def migrated(self) -> str:
+        """The URL of a new database with every table and nothing in it."""
+        if self._template is None:
+            url = self.fresh()
+            migrate(url)
+            self._template = url.rpartition("/")[2]
+        return self.fresh(self._template)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from catalog.engine import Catalog, catalog_url, migrate
 from tests.fakes import FixedClock
-from tests.postgres_server import PostgresServer, postgres_server
+from tests.postgres_server import PostgresServer
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,14 +31,6 @@ def clock() -> FixedClock:
     return FixedClock()
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        template = server.fresh()
-        migrate(template)
-        yield server
-
-
 @pytest.fixture
 def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """The URL of a database without tables."""
@@ -56,7 +48,7 @@ def sql_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str
         migrate(url)
         return url
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.fresh("test1")
+    return server.migrated()
 
 
 @pytest.fixture
