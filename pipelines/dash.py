@@ -359,8 +359,7 @@ class _Reader:
         return Mpd(
             uri=self._uri,
             dynamic=dynamic,
-            # Packagers write the epoch where they mean nothing at all.
-            zero_us=zero_us if dynamic or zero_us else None,
+            zero_us=zero_us,
             end_us=end_us,
             depth_us=node.duration("timeShiftBufferDepth") if dynamic else None,
             update_us=node.duration("minimumUpdatePeriod"),
@@ -672,13 +671,13 @@ def _track(
         kind=kind,
         id=(node.text("id") or "")[:256],
         group=number,
-        bandwidth_bps=node.whole("bandwidth") or 0,
+        bandwidth_bps=_size(node.text("bandwidth")) or 0,
         base=base,
         line=node.line.number,
         addressing=addressing,
         codecs=(either("codecs") or "")[:200] or None,
-        width=node.whole("width") or group.whole("width"),
-        height=node.whole("height") or group.whole("height"),
+        width=_size(either("width")),
+        height=_size(either("height")),
         frame_rate=_rate(either("frameRate")),
         language=_language(either("lang")),
         label=(label.body if label is not None else "")[:200],
@@ -688,6 +687,11 @@ def _track(
         channels=_channels(group, node),
         encrypted=_protection(group, node),
     )
+
+
+def _size(text: str | None) -> int | None:
+    """A number that only helps to choose; None where it is not written as one."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def _rate(text: str | None) -> Fraction | None:

@@ -28,6 +28,11 @@ from schemas.media import (
 from schemas.times import TimeRange
 
 MAX_RENDITIONS = 64
+# Roles of pictures that are shown beside the programme, or in its place to some.
+ASIDE = frozenset(
+    {"alternate", "supplementary", "sign", "commentary", "caption", "subtitle", "emergency"}
+)
+YEAR_2000_US = 946_684_800 * MICRO
 LATEST_US = 32_503_680_000 * MICRO
 AROUND_US = 10 * MICRO
 # How long a presentation that is still updated may be over before it is.
@@ -62,7 +67,8 @@ def multivariant(mpd: Mpd, address: str) -> MultivariantPlaylist:
     Each is named by the address the manifest is to be read from again, and a fragment. Raises
     UnsupportedMedia where it holds nothing that can be cut.
     """
-    videos = _clear([t for p in mpd.periods for t in p.tracks if t.kind == "video"])
+    pictures = [t for p in mpd.periods for t in p.tracks if t.kind == "video"]
+    videos = _principal(_clear(pictures))
     sounds = _clear([t for p in mpd.periods for t in p.tracks if t.kind == "audio"])
     if not videos and not sounds:
         why = f"; left out: {', '.join(mpd.left_out)}" if mpd.left_out else ""
@@ -153,6 +159,12 @@ def _clear(tracks: Sequence[Track]) -> list[Track]:
     return clear or list(tracks)
 
 
+def _principal(tracks: Sequence[Track]) -> list[Track]:
+    """The programme itself, not a signed or another view of it, where it is told apart."""
+    main = [t for t in tracks if "main" in t.role.split() or not ASIDE & set(t.role.split())]
+    return main or list(tracks)
+
+
 def _wanted(track: Track) -> Wanted:
     return Wanted(
         kind=track.kind,
@@ -170,7 +182,7 @@ def _wanted(track: Track) -> Wanted:
 def _address(address: str, wanted: Wanted) -> str:
     """The manifest's address with a fragment that names a track: it is never sent."""
     told = {name: str(getattr(wanted, name)) for name in Wanted.__slots__}
-    fragment = urlencode({name: value for name, value in told.items() if value not in {"", "0"}})
+    fragment = urlencode({name: value for name, value in told.items() if value})
     return f"{address}#{fragment}"
 
 
@@ -281,8 +293,8 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
     zero = dash_timeline.zero_us(mpd, period, track.addressing)
     begin_us = (mpd.zero_us or 0) + period.start_us
     number = begin_us // 1000
-    clock: Literal["pdt", "estimated"] = "estimated" if mpd.zero_us is None else "pdt"
     place = _placing(zero, track.addressing.timescale)
+    clock = _clock(mpd, found, place)
     if found and not 0 <= place(found[-1].start + found[-1].duration) <= LATEST_US:
         raise CorruptMedia("the manifest places media before 1970 or after the year 3000")
     made = _segments(
@@ -298,6 +310,17 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
         end_us=end_us if period.cut_off else None,
     )
     return Region(discontinuity_sequence=number, clock=clock, segments=made, pts_clock=stated)
+
+
+def _clock(
+    mpd: Mpd, found: Sequence[Listed], place: Callable[[int], int]
+) -> Literal["pdt", "estimated"]:
+    """Whether the manifest states a wall clock."""
+    if mpd.zero_us is None:
+        return "estimated"
+    # On demand, the epoch is written where nothing is meant; unless media time is the wall clock.
+    means = mpd.dynamic or mpd.zero_us or (found and place(found[0].start) >= YEAR_2000_US)
+    return "pdt" if means else "estimated"
 
 
 def _ending_by(segment: Segment, end_us: int) -> Segment:

@@ -147,10 +147,10 @@ def test_periods_that_run_backwards_are_refused() -> None:
                 one(),
                 'availabilityStartTime="1970-01-01T00:00:00Z" mediaPresentationDuration="PT1S"',
             ),
-            None,
+            0,
         ),
     ],
-    ids=["live", "on demand", "was live", "says the epoch, means nothing"],
+    ids=["live", "on demand", "was live", "the epoch"],
 )
 def test_the_wall_clock_is_that_of_its_availability(raw: bytes, zero_us: int | None) -> None:
     assert read(raw).zero_us == zero_us
@@ -162,6 +162,12 @@ def test_a_live_presentation_without_a_clock_is_refused() -> None:
 
 
 # ---- tracks
+
+
+def test_what_only_helps_to_choose_need_not_make_sense() -> None:
+    track = only(mpd(one(rep='mimeType="video/mp4" width="1920.0" height="-1" lang="ümlaut"')))
+
+    assert (track.width, track.height, track.language) == (None, None, None)
 
 
 def test_what_an_adaptation_set_says_holds_for_its_representations() -> None:

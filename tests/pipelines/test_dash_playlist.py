@@ -126,6 +126,22 @@ def test_clear_tracks_are_taken_before_encrypted_ones() -> None:
     assert "id=hd" in best(multivariant(mpd(a_period(*sets)), URL)).uri
 
 
+@pytest.mark.parametrize(
+    ("roles", "chosen"),
+    [(("", "sign"), "0"), (("alternate", "main"), "1"), (("sign", "alternate"), "1")],
+)
+def test_another_view_is_not_taken_for_the_programme(roles: tuple[str, str], chosen: str) -> None:
+    sets = (
+        a_set(
+            a_rep(str(number), width=1920, height=1080, bandwidth=1000 + number),
+            body=f'<Role schemeIdUri="urn:mpeg:dash:role:2011" value="{role}"/>' if role else "",
+        )
+        for number, role in enumerate(roles)
+    )
+
+    assert f"id={chosen}&" in best(multivariant(mpd(a_period(*sets)), URL)).uri
+
+
 def test_where_all_is_encrypted_its_segments_say_so() -> None:
     locked = '<ContentProtection schemeIdUri="urn:mpeg:dash:mp4protection:2011"/>'
     found = pictures(mpd(a_period(a_set(a_rep(), body=locked))))
@@ -206,6 +222,24 @@ def test_without_a_clock_a_presentation_starts_at_zero() -> None:
         (0, 2 * S), (2 * S, 2 * S), (4 * S, S),
     ]  # fmt: skip
     assert found.regions[0].clock == "estimated"
+
+
+@pytest.mark.parametrize(
+    ("start", "clock"),
+    [(0, "estimated"), (600, "estimated"), (1_643_957_046, "pdt")],
+    ids=["nothing meant", "an offset", "media time is the wall clock"],
+)
+def test_the_epoch_as_a_beginning_on_demand_means_little(start: int, clock: str) -> None:
+    text = (
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'availabilityStartTime="1970-01-01T00:00:00Z">'
+        f"{sliding((start, 2))}</MPD>"
+    )
+
+    found = pictures(dash.parse(text.encode(), URL))
+
+    assert found.regions[0].clock == clock
+    assert found.segments[0].start_us == start * S
 
 
 def test_each_period_is_a_region_with_its_own_init_and_end() -> None:
