@@ -146,7 +146,11 @@ class Artifact(Value):
     key: str = Field(min_length=1, max_length=1024)
     job_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     size: int = Field(ge=0)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="None only for a connector that `TakesFiles`, which reads them anyway",
+    )
     content_type: str = "video/mp4"
     movable: bool = Field(
         default=False, description="nobody needs the file itself any more: it may be taken away"
@@ -219,6 +223,13 @@ class Streams(Protocol):
 
     def reader(self, file_id: str, expected: Validators, control: Control) -> Reader:
         """A further connection to a file; `expected` is the version its `stat` told of."""
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A destination that moves a file to its place where it can, and hashes it there."""
+
+    takes_files: Literal[True]
 
 
 @runtime_checkable
@@ -311,6 +322,27 @@ class TimeShifted(Protocol):
 
         A range that ends in the future is listed as far as it has come, more at each reading.
         `OutsideWindow` where it begins before what is kept, as far as that is known.
+        """
+
+
+class Reference(WireValue):
+    """A stretch of a channel that is a channel of its own now, no media of it copied."""
+
+    channel_id: str
+    name: str
+    start_ms: int
+    end_ms: int
+    objects: int
+
+
+@runtime_checkable
+class Refers(Protocol):
+    """Beside `live`: the store keeps a stretch by referring to the media it has already."""
+
+    def refer(self, channel_id: str, wanted: TimeRange, name: str) -> Reference:
+        """Keep the stretch as a channel of this name; asked for again, it is the same one.
+
+        `InFuture` where its end has not been broadcast, `OutsideWindow` where its start is gone.
         """
 
 

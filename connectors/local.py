@@ -7,13 +7,14 @@ name, however it is spelled and whoever swaps it meanwhile, leads out of the fol
 from __future__ import annotations
 
 import errno
+import hashlib
 import mimetypes
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from pydantic import Field
 
@@ -93,6 +94,8 @@ def _listed(folder: str, listed: Iterable[str]) -> tuple[Path, tuple[str, ...]]:
 class Folder(FolderUploads):
     """Files below `root` / `below`; the root is the operator's word and may be a link."""
 
+    takes_files: Literal[True] = True
+
     def __init__(self, root: Path, below: tuple[str, ...] = ()) -> None:
         self._root, self._below = root, below
 
@@ -153,28 +156,27 @@ class Folder(FolderUploads):
                 return intent
             fd = os.open(intent["temp"], _WRITE, 0o644, dir_fd=folder)
             with os.fdopen(fd, "wb") as out, Path(artifact.path).open("rb") as source:
-                _copy(source, out, on_bytes, control)
+                sha256 = _copy(source, out, on_bytes, control)
                 sign(fd, intent["job_id"])
                 out.flush()
                 os.fsync(out.fileno())
-        return intent
+        return {**intent, "sha256": intent["sha256"] or sha256}
 
     def finish(self, intent: Intent, check_fence: CheckFence) -> Published:
         """Read the bytes back, then give them their name, if nobody else has it."""
         *parents, name = key_parts(intent["key"])
         with writing(intent["key"]), self._folder(tuple(parents)) as folder:
-            if not _came_whole(folder, intent):
-                raise DestinationUnavailable(f"{name} did not read back as it was written")
+            known = _read_back(folder, intent)
             check_fence()
             try:
                 give_name(folder, intent["temp"], name)
             except FileExistsError:
-                if not is_ours(folder, name, intent):
+                if not is_ours(folder, name, known):
                     raise conflict(intent["key"]) from None
                 # Bytes of an earlier attempt: told of as they are, not as ours were.
                 found = self._published(intent, folder)
             else:
-                found = self._told(intent, intent["size"], intent["sha256"])
+                found = self._told(intent, known["size"], known["sha256"])
             # A leftover name after a power cut is the janitor's: nothing waits for the disk here.
             unlink(folder, intent["temp"], lasting=False)
             return found
@@ -251,13 +253,17 @@ def _make_folder(parent: int, name: str) -> None:
 
 def _copy(
     source: BinaryIO, out: BinaryIO, on_bytes: OnBytes | None, control: Control | None
-) -> None:
+) -> str:
+    """Copy all bytes; answers their SHA-256."""
+    digested = hashlib.sha256()
     while chunk := source.read(CHUNK_BYTES):
         if control:
             control()
         out.write(chunk)
+        digested.update(chunk)
         if on_bytes:
             on_bytes(len(chunk))
+    return digested.hexdigest()
 
 
 def _moved_in(path: str, folder: int, intent: Intent) -> bool:
@@ -278,9 +284,16 @@ def _moved_in(path: str, folder: int, intent: Intent) -> bool:
     return True
 
 
-def _came_whole(folder: int, intent: Intent) -> bool:
-    """Whether the temporary file reads back with the intent's bytes, also where it was moved."""
-    return digest(folder, intent["temp"]) == (intent["size"], intent["sha256"])
+def _read_back(folder: int, intent: Intent) -> Intent:
+    """The intent with the hash of what lies under its temporary name, which must be all there.
+
+    A file that was moved here had no hash before: it is what it was, and read but once.
+    """
+    found = digest(folder, intent["temp"])
+    wanted = intent["size"], intent["sha256"] or (found and found[1])
+    if found is None or found != wanted:
+        raise DestinationUnavailable(f"{intent['key']} did not read back as it was written")
+    return {**intent, "sha256": found[1]}
 
 
 def _sweep(folder: int, named: set[str | None], older_than_ms: int, depth: int) -> int:

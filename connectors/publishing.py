@@ -21,16 +21,19 @@ def artifact_of(
     job_id: str,
     content_type: str = "video/mp4",
     movable: bool = False,
+    hashed: bool = True,
 ) -> Artifact:
-    """The finished file as an artifact: measured and hashed here, before anybody moves it."""
-    with path.open("rb") as source:
-        digest, size = hashlib.file_digest(source, "sha256"), source.tell()
+    """The finished file as an artifact: measured and mostly hashed, before anybody moves it."""
+    sha256 = None
+    if hashed:
+        with path.open("rb") as source:
+            sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     return Artifact(
         path=str(path),
         key=key,
         job_id=job_id,
-        size=size,
-        sha256=digest.hexdigest(),
+        size=path.stat().st_size,
+        sha256=sha256,
         content_type=content_type,
         movable=movable,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from connectors.base import Artifact
+from connectors.base import Artifact, TakesFiles
 from connectors.publishing import artifact_of, earlier_set, publish_once
 from schemas.connectors import Published
 from schemas.errors import CuttingRoomError, PermanentError, RetryableError
@@ -85,6 +85,7 @@ def _artifact(step: Publish, run: Run) -> Artifact:
         job_id=run.lease.job_id,
         content_type=step.to.content_type,
         movable=True,
+        hashed=not isinstance(world_of(run).writes(step.to), TakesFiles),
     )
 
 
