@@ -4,6 +4,7 @@ markers."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 from schemas.metadata import (
     DUBLIN_CORE,
@@ -20,6 +21,7 @@ from schemas.metadata import (
 from schemas.times import TimeRange
 
 MAX_CARRIED_BYTES = 48 * 1024
+MAX_MARKER_BYTES = 256 * 1024
 # What players and editors call it, where our views have another name for it.
 _AS = {
     (DUBLIN_CORE.id, "creator"): "artist",
@@ -99,4 +101,6 @@ def within(found: Sequence[Marker], span: TimeRange) -> tuple[Marker, ...]:
 def carried(whole: Sequence[Iterable[MetadataRecord]], found: Iterable[Marker]) -> Carried:
     """What goes along with a job: the first markers, where there are more than fit."""
     first = sorted(found, key=lambda marker: (marker.part, marker.start_ms))[:MAX_MARKERS]
-    return Carried(metadata=by_name(*whole), markers=tuple(first))
+    sizes = accumulate(len(m.name.encode()) + len(m.comment.encode()) for m in first)
+    fit = sum(size <= MAX_MARKER_BYTES for size in sizes)
+    return Carried(metadata=by_name(*whole), markers=tuple(first[:fit]))

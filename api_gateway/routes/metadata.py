@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -51,6 +52,8 @@ from schemas.times import MAX_EPOCH_MS, rfc3339
 
 metadata: APIRouter = router("connectors")
 _VIEWS, _RECORDS, _FOUND = "metadata-views", "metadata", "metadata-search"
+# Anybody can make up a cursor that passes for ours; what it says must still be a place.
+_PLACE = re.compile(r"(-1|\d{1,14}) (mdr_[0-9a-z]{26})", re.ASCII)
 _HOLDING = frozenset({"lists", "reads", "live"})
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN)]
 Fields = Annotated[tuple[MetadataField, ...], Field(min_length=1, max_length=MAX_FIELDS)]
@@ -586,8 +589,12 @@ def _each_once(fields: tuple[MetadataField, ...]) -> tuple[MetadataField, ...]:
 def _position(text: str | None) -> Position | None:
     if text is None:
         return None
-    start_ms, _, record_id = text.partition(" ")
-    return Position(int(start_ms), record_id)
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        message = "not a cursor of this list; start again without one"
+        found = [FieldProblem(pointer="#query/cursor", message=message)]
+        raise Problem(422, message, code="cursor_invalid", found=found)
+    return Position(int(match[1]), match[2])
 
 
 def _definition(view: OwnView) -> MetadataViewView:

@@ -16,7 +16,7 @@ from api_gateway import etag
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import Named, named
-from api_gateway.jobviews import job_json
+from api_gateway.jobviews import JobView, job_json
 from api_gateway.negotiation import chosen
 from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
 from api_gateway.probes import Looked, Target, copy_of, looked_at
@@ -46,6 +46,12 @@ from schemas.times import TimeRange, rfc3339
 sources: APIRouter = router("connectors")
 XMP_TYPE = "application/rdf+xml"
 URL_TTL_S = 3600
+_DECLARED = operation("read", 404, 406, 422, 501, 502)
+_DECLARED["responses"][200] = {
+    "description": "The file, as JSON or XMP",
+    "content": {XMP_TYPE: {"schema": {"type": "string"}}},
+}
+_DECLARED["responses"][202] = {"model": JobView, "description": "A worker looks at the file"}
 _OFFERS = {"json": ("application/json",), "xmp": (XMP_TYPE, "application/xml", "text/xml")}
 
 
@@ -98,7 +104,7 @@ class _Source:
     operation_id="getSource",
     summary="A file at its source: a time-limited URL and what it holds, or its XMP",
     response_model=SourceView,
-    **operation("read", 404, 406, 422, 501, 502),
+    **_DECLARED,
 )
 async def get_source(
     request: Request,

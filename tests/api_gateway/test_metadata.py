@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from api_gateway import annotations as known_of
+from api_gateway import paging
 from store import keys
 from tests.gateway_kit import CANONICAL, FILE_ID, Kit
 
@@ -128,6 +129,18 @@ def test_a_file_lists_its_records_in_time_order(kit: Kit) -> None:
     assert rest["nextCursor"] is None
     assert [record["startMs"] for record in logged["items"]] == [100, 5000]
     assert (other.status_code, other.json()["code"]) == (422, "cursor_invalid")
+
+
+@pytest.mark.parametrize("place", ["0 mdr_x", "x", "99999999999999999999 mdr_" + "0" * 26])
+def test_a_cursor_that_was_made_up_is_refused(kit: Kit, place: str) -> None:
+    connector = kit.connector()
+    with kit.gateway.catalog.read() as tx:
+        fingerprint = tx.connectors.get(kit.mine.tenant_id, connector).fingerprint
+    cursor = paging.cursor(f"metadata\n{fingerprint}\nch1\nNone", place)
+
+    answer = kit.get(path(connector, query=f"?cursor={cursor}"))
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "cursor_invalid")
 
 
 def test_both_spellings_of_a_clip_are_one_file(kit: Kit) -> None:

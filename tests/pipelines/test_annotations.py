@@ -105,3 +105,13 @@ def test_only_so_many_markers_travel() -> None:
     kept = annotations.carried([], given).markers
 
     assert [marker.start_ms for marker in kept] == list(range(1, MAX_MARKERS + 1))
+
+
+def test_only_so_much_text_travels() -> None:
+    given = annotations.markers([timed(n, comment="ü" * 400) for n in range(1, 500)], {})
+
+    kept = annotations.carried([], given).markers
+
+    size = sum(len(m.name.encode()) + len(m.comment.encode()) for m in kept)
+    assert 250_000 < size <= 256 * 1024
+    assert [marker.start_ms for marker in kept] == list(range(1, len(kept) + 1))
