@@ -78,6 +78,22 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+def _in_forms(declared: dict[str, Any]) -> dict[str, Any]:
+    """A declaration whose answer comes in every form there is."""
+    kinds = {kind: {"schema": {"type": "string"}} for kind, *_ in _FORMS.values()}
+    told = {
+        "description": "The project",
+        "content": {k: v for k, v in kinds.items() if k != _FORMS["json"][0]},
+        "headers": {
+            WARNINGS_HEADER: {
+                "description": "codes of what the form leaves out, or `none`; not with JSON",
+                "schema": {"type": "string"},
+            }
+        },
+    }
+    return {**declared, "responses": {200: told, **declared["responses"]}}
+
+
 class ProjectView(WireValue):
     """A project: `editedBy` wrote last, `contributedBy` are all who ever wrote."""
 
@@ -246,7 +262,7 @@ async def create_project(
     operation_id="getProject",
     summary="A project, as JSON or as an editor reads it",
     response_model=ProjectDetail,
-    **operation("read", 404, 406),
+    **_in_forms(operation("read", 404, 406)),
 )
 async def get_project(
     request: Request,

@@ -1,4 +1,4 @@
-"""Requests to the account operations, made up from the document, get answers it describes."""
+"""Requests to the account and project operations, made up from the document, get answers it describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DOCUMENT: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8"))
 _ELSEWHERE = ["deleteTenant", "updateTenant"]
 schema = (
     schemathesis.openapi.from_dict(DOCUMENT)
-    .include(tag=["tenants", "users", "audit", "webhooks"])
+    .include(tag=["tenants", "users", "audit", "webhooks", "projects"])
     .exclude(operation_id=_ELSEWHERE)
 )
 pytestmark = pytest.mark.slow
