@@ -1,4 +1,4 @@
-"""Requests to the account and project operations, made up from the document, get answers it describes."""
+"""Requests to accounts and projects, made up from the document, get answers it describes."""
 
 from __future__ import annotations
 
