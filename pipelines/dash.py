@@ -21,7 +21,7 @@ from schemas.media import ByteRange
 from schemas.times import EPOCH
 
 MAX_BYTES = 20 * 1024 * 1024
-MAX_TAGS = 1_000_000
+MAX_TAGS = 300_000
 MAX_PERIODS = 2000
 MAX_TRACKS = 20_000
 MAX_LISTED = 200_000
@@ -328,6 +328,8 @@ class _Node:
 
 
 def _whole(node: _Node, name: str, value: str, least: int = 0) -> int:
+    if value.isascii() and value.isdigit() and len(value) < 19 and int(value) >= least:
+        return int(value)
     try:
         return integer(node.line, value, least=least)
     except CorruptMedia:
