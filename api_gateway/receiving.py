@@ -14,7 +14,8 @@ IDLE_S = 30.0
 class Receiving:
     """One request's body. `stop` ends it from outside; `done` is set once it is written."""
 
-    def __init__(self, idle_s: float = IDLE_S) -> None:
+    def __init__(self, tenant_id: str = "", idle_s: float = IDLE_S) -> None:
+        self.tenant_id = tenant_id
         self.done = asyncio.Event()
         self.broken: str | None = None
         self._idle_s = idle_s

@@ -37,7 +37,8 @@ from store.uploads import Uploads, state_of
 EXTENSIONS = "checksum,expiration,termination"
 ALGORITHMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha512": hashlib.sha512}
 OFFSET_TYPE = "application/offset+octet-stream"
-MAX_AT_ONCE = 64
+MAX_AT_ONCE = 128
+MAX_OF_A_TENANT = 32
 HAND_OVER_S = 5.0
 _PATH = f"{uploads.TUS_PATH}/{{id}}"
 _ABOUT = {
@@ -114,7 +115,7 @@ async def get_upload_options(upload_id: Id) -> Response:
     operation_id="headTusUpload",
     summary="How much of an upload has arrived; ends what still hangs in an earlier request",
     response_class=Response,
-    **operation(None, 401, 404, 410, 412, 422),
+    **operation(None, 401, 404, 410, 412, 422, 429),
 )
 async def head_tus_upload(request: Request, deps: Deps, upload_id: Id) -> Response:
     """Where to go on; the token of the credentials is the leave to ask."""
@@ -137,20 +138,17 @@ async def head_tus_upload(request: Request, deps: Deps, upload_id: Id) -> Respon
     summary="Send more of an upload: application/offset+octet-stream at Upload-Offset",
     status_code=204,
     response_class=Response,
-    **operation(None, 400, 401, 404, 408, 409, 410, 412, 413, 415, 422, 423, 503),
+    **operation(None, 400, 401, 404, 408, 409, 410, 412, 413, 415, 422, 423, 429, 503),
 )
 async def patch_tus_upload(request: Request, deps: Deps, upload_id: Id) -> Response:
     """What has come stays, also where the connection breaks; a piece with a checksum only whole."""
     believed = await _believed(request, deps, upload_id)
     _check_version(request)
     piece = _piece(request, believed.upload)
-    if len(deps.receiving) >= MAX_AT_ONCE:
-        raise Problem(
-            503, "too many uploads are being sent now; try again", headers={"Retry-After": "1"}
-        )
+    _check_room(deps, believed.upload.tenant_id)
     with ExitStack() as stack:
         receiver = await _opened(deps, believed.upload, piece, stack)
-        receiving = Receiving()
+        receiving = Receiving(believed.upload.tenant_id)
         deps.receiving[upload_id] = receiving
         stack.callback(receiving.done.set)
         stack.callback(deps.receiving.pop, upload_id)
@@ -164,7 +162,7 @@ async def patch_tus_upload(request: Request, deps: Deps, upload_id: Id) -> Respo
     summary="Give an upload up by the token alone",
     status_code=204,
     response_class=Response,
-    **operation(None, 401, 404, 409, 410, 412, 422),
+    **operation(None, 401, 404, 409, 410, 412, 422, 429),
 )
 async def delete_tus_upload(request: Request, deps: Deps, upload_id: Id) -> Response:
     """What has come of it is removed."""
@@ -218,6 +216,17 @@ def _open_upload(deps: Gateway, tenant_id: str, upload_id: str, method: str) -> 
         return held.upload
     uploads.still_open(deps, held)
     return held.upload
+
+
+def _check_room(deps: Gateway, tenant_id: str) -> None:
+    """Every body under way holds a file and a mebibyte; no tenant gets all of them."""
+    wait = {"Retry-After": "1"}
+    if len(deps.receiving) >= MAX_AT_ONCE:
+        raise Problem(503, "too many uploads are being sent now; try again", headers=wait)
+    if sum(one.tenant_id == tenant_id for one in deps.receiving.values()) >= MAX_OF_A_TENANT:
+        raise Problem(
+            429, f"{MAX_OF_A_TENANT} uploads of this tenant are being sent now", headers=wait
+        )
 
 
 def _check_version(request: Request) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api_gateway.receiving import Receiving
+from api_gateway.routes.tus import MAX_AT_ONCE, MAX_OF_A_TENANT
 from connectors.local import Folder
 from tests.gateway_kit import Kit, a_kit
 
@@ -300,3 +302,18 @@ def test_an_upload_to_a_bucket_is_not_sent_here(kit: Kit) -> None:
     answer = sender.patch(DATA, 0)
 
     assert (answer.status_code, answer.json()["code"]) == (409, "mode_unavailable")
+
+
+def test_no_tenant_takes_all_the_room(kit: Kit, sender: Sender) -> None:
+    mine = [Receiving(kit.mine.tenant_id) for _ in range(MAX_OF_A_TENANT)]
+    theirs = [Receiving(kit.theirs.tenant_id) for _ in range(MAX_AT_ONCE)]
+
+    kit.gateway.receiving.update({f"m{n}": one for n, one in enumerate(mine)})
+    too_many = sender.patch(DATA, 0)
+    kit.gateway.receiving.update({f"t{n}": one for n, one in enumerate(theirs)})
+    full = sender.patch(DATA, 0)
+    kit.gateway.receiving.clear()
+
+    assert (too_many.status_code, full.status_code) == (429, 503)
+    assert too_many.headers["retry-after"] == full.headers["retry-after"] == "1"
+    assert sender.patch(DATA, 0).status_code == 204
