@@ -34,8 +34,9 @@ from api_gateway.routes.localize import localize
 from api_gateway.routes.metadata import metadata
 from api_gateway.routes.mfa import mfa
 from api_gateway.routes.projects import projects
-from api_gateway.routes.renders import renders
 from api_gateway.routes.query import query
+from api_gateway.routes.references import references
+from api_gateway.routes.renders import renders
 from api_gateway.routes.renditions import renditions
 from api_gateway.routes.reporter import reporter
 from api_gateway.routes.service import service
@@ -57,6 +58,7 @@ ROUTERS = (
     thumbnails,
     clips,
     exports,
+    references,
     epg,
     renditions,
     reporter,

@@ -94,17 +94,21 @@ class Flow(Got):
 
 
 class Placed(Got):
-    """A segment on the wall clock.
+    """A segment on the wall clock; `zero_ns` is where PTS 0 of its object would lie.
 
-    `zero_ns` is where PTS 0 of its object would lie, if only a part of the object belongs to it.
+    `head` and `tail` say that the object holds more before and after what belongs to the flow;
+    `sure` that the store's offset fits what it says of the object.
     """
 
     start_ns: int
     end_ns: int
     url: str
     offset_ns: int
+    zero_ns: int = 0
     init_url: str | None = None
-    zero_ns: int | None = None
+    head: bool = False
+    tail: bool = False
+    sure: bool = False
 
 
 def placed(segment: FlowSegment, flow: Flow, scale: Timescale) -> Placed | None:
@@ -117,26 +121,29 @@ def placed(segment: FlowSegment, flow: Flow, scale: Timescale) -> Placed | None:
     start = wall_ns(span.start_ns, scale)
     if start < 0:
         raise UnsupportedMedia("the flow's timeline begins before 1970, where no clip can be")
-    partial = _is_partial(segment, span.start_ns, span.end_ns, offset)
+    head, tail = _beyond(segment, span.start_ns, span.end_ns, offset)
     return Placed(
         start_ns=start,
         end_ns=start + span.end_ns - span.start_ns,
         url=_address(segment.get_urls, segment.object_id),
         offset_ns=offset,
+        zero_ns=start - span.start_ns + offset,
         init_url=_init_address(segment.init_object),
-        zero_ns=start - span.start_ns + offset if partial else None,
+        head=head,
+        tail=tail,
+        sure=segment.object_timerange is not None or offset != 0,
     )
 
 
-def _is_partial(segment: FlowSegment, start_ns: int, end_ns: int, offset_ns: int) -> bool:
-    """Whether the object holds more than what the segment takes of it."""
+def _beyond(segment: FlowSegment, start_ns: int, end_ns: int, offset_ns: int) -> tuple[bool, bool]:
+    """Whether the object holds more before what the segment takes of it, and after it."""
     if segment.object_timerange is None:
-        return segment.sample_offset > 0 or segment.sample_count is not None
+        return segment.sample_offset > 0, segment.sample_count is not None
     held = parse_span(segment.object_timerange)
     if held.start_ns is None or held.end_ns is None:
         raise CorruptMedia("an object's timerange is open")
     first, last = held.start_ns + offset_ns, held.end_ns + offset_ns
-    return first < start_ns - SAME_NS or last > end_ns + SAME_NS
+    return first < start_ns - SAME_NS, last > end_ns + SAME_NS
 
 
 def _ratio(rate: object) -> tuple[int, int]:
@@ -161,19 +168,60 @@ def _init_address(init: InitObject | None) -> str | None:
 
 
 def media_playlist(
-    segments: Sequence[Placed], *, ended: bool, gap: tuple[int, int] | None = None
+    segments: Sequence[Placed],
+    *,
+    ended: bool,
+    gap: tuple[int, int] | None = None,
+    stated: bool = False,
 ) -> str:
-    """The segments of a flow as a media playlist; it begins with a gap where one is named."""
+    """The segments of a flow as a media playlist; it begins with a gap where one is named.
+
+    `stated`: the clock of its PTS is told, since what is shown beside it may count from elsewhere.
+    """
     longest = max((s.end_ns - s.start_ns for s in segments), default=10**9)
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{-(-longest // 10**9)}"]
     lines.append("#EXT-X-MEDIA-SEQUENCE:0")
     if gap is not None:
         lines += _gap(*gap)
-    before: Placed | None = None
-    for segment in segments:
-        lines += _entry(before, segment)
-        before = segment
+    init: str | None = None
+    for number, region in enumerate(_regions(segments)):
+        lines += ["#EXT-X-DISCONTINUITY"] if number else []
+        lines += _clock(region, stated=stated)
+        for segment in region:
+            lines += _entry(segment, init)
+            init = segment.init_url
     return "\n".join([*lines, *(["#EXT-X-ENDLIST"] if ended else []), ""])
+
+
+def _regions(segments: Sequence[Placed]) -> Iterator[list[Placed]]:
+    """Runs of segments whose media's own timestamps go on from one to the next."""
+    region: list[Placed] = []
+    for segment in segments:
+        if region and _is_break(region[-1], segment):
+            yield region
+            region = []
+        region.append(segment)
+    if region:
+        yield region
+
+
+def _is_break(before: Placed, segment: Placed) -> bool:
+    return before.offset_ns != segment.offset_ns or before.tail or segment.head
+
+
+def _clock(region: Sequence[Placed], *, stated: bool) -> list[str]:
+    """Our own tag, where it is needed: whoever does not know it shows all of the objects."""
+    first, last = region[0], region[-1]
+    if not (first.head or last.tail or (stated and first.sure)):
+        return []
+    named = {"PTS-ZERO": first.zero_ns, "START": first.start_ns}
+    named |= {"END": last.end_ns} if last.tail else {}
+    said = ",".join(f"{name}={_exact(ns)}" for name, ns in named.items())
+    return [f"#EXT-X-CUTTINGROOM-SHOWN:{said}"]
+
+
+def _exact(ns: int) -> str:
+    return f"{'-' if ns < 0 else ''}{abs(ns) // 10**9}.{abs(ns) % 10**9:09d}"
 
 
 def _gap(start_ns: int, end_ns: int) -> list[str]:
@@ -186,32 +234,12 @@ def _gap(start_ns: int, end_ns: int) -> list[str]:
     ]
 
 
-def _entry(before: Placed | None, segment: Placed) -> Iterator[str]:
-    if before is not None and _is_break(before, segment):
-        yield "#EXT-X-DISCONTINUITY"
-    if segment.init_url != (before.init_url if before else None) and segment.init_url:
+def _entry(segment: Placed, init: str | None) -> Iterator[str]:
+    if segment.init_url and segment.init_url != init:
         yield f'#EXT-X-MAP:URI="{segment.init_url}"'
     yield f"#EXT-X-PROGRAM-DATE-TIME:{_date(segment.start_ns)}"
-    if segment.zero_ns is not None:
-        yield _shown(segment.zero_ns, segment)
     yield f"#EXTINF:{_seconds(segment.end_ns - segment.start_ns)},"
     yield segment.url
-
-
-def _shown(zero_ns: int, segment: Placed) -> str:
-    """Our own tag: whoever does not know it shows all of the object."""
-    named = {"PTS-ZERO": zero_ns, "START": segment.start_ns, "END": segment.end_ns}
-    return "#EXT-X-CUTTINGROOM-SHOWN:" + ",".join(f"{n}={_exact(ns)}" for n, ns in named.items())
-
-
-def _exact(ns: int) -> str:
-    return f"{'-' if ns < 0 else ''}{abs(ns) // 10**9}.{abs(ns) % 10**9:09d}"
-
-
-def _is_break(before: Placed, segment: Placed) -> bool:
-    """Whether the media's own timestamps do not go on from one segment to the next."""
-    alone = before.zero_ns is not None or segment.zero_ns is not None
-    return alone or before.offset_ns != segment.offset_ns
 
 
 def _date(ns: int) -> str:

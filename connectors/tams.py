@@ -18,6 +18,7 @@ from connectors._tams_playlist import (
     Flow,
     FlowSegment,
     Got,
+    Member,
     Placed,
     bitrate_bps,
     media_playlist,
@@ -25,6 +26,7 @@ from connectors._tams_playlist import (
     placed,
     plain,
 )
+from connectors._tams_reference import Stretch, collected, named, referred
 from connectors._tams_time import (
     SECOND,
     Span,
@@ -43,12 +45,14 @@ from connectors.base import (
     OnBytes,
     Page,
     Query,
+    Reference,
     paged,
 )
 from connectors.egress import Body
 from schemas.connectors import Capability
 from schemas.errors import (
     CorruptMedia,
+    InFuture,
     OutsideWindow,
     SourceNotFound,
     TooLarge,
@@ -67,6 +71,8 @@ MAX_FLOWS = 1000
 MAX_SEGMENTS = 50_000
 # What stands beside a range is listed too: the cut may need its last bytes.
 BESIDE_NS = 2 * SECOND
+# Coded frames of sound that belong to a stretch begin this much beside it, at most.
+SOUND_NS = SECOND // 10
 # A flow that says nothing of itself is live while its edge is no older than this.
 LIVE_EDGE_NS = 120 * SECOND
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -186,6 +192,54 @@ class TamsStore:
         )
         return done.model_copy(update={"url": url})
 
+    def refer(self, channel_id: str, wanted: TimeRange, name: str) -> Reference:
+        """The stretch as a source of its own, whose flows refer to the same objects."""
+        flow, scale = self._chosen(_known_id(channel_id), None), self._config.timescale
+        start, end = on_timeline(wanted, scale)
+        stretch = Stretch(start_ns=start, end_ns=end, name=plain(name))
+        members = [flow] if flow.populated else [f for _, f in self._members(flow, None)]
+        for member in members:
+            self._check_whole(member, Span(start_ns=start, end_ns=end))
+        if not members:
+            raise UnsupportedMedia("the flow has no segments, nor have those it collects")
+        base = self._config.url
+        made = [self._referred(member, stretch) for member in members]
+        source = named(base, "sources", flow.source_id or flow.id, stretch)
+        if not flow.populated:
+            roles = {m.id: m.role for m in flow.flow_collection}
+            listed = [
+                {"id": new, **({"role": role} if (role := roles.get(old.id)) else {})}
+                for (new, _), old in zip(made, members, strict=True)
+            ]
+            source = collected(self._api, base, flow, listed, stretch)
+        return Reference(
+            channel_id=source,
+            name=stretch.name,
+            start_ms=wanted.start_ms,
+            end_ms=wanted.end_ms,
+            objects=sum(count for _, count in made),
+        )
+
+    def _referred(self, flow: Flow, stretch: Stretch) -> tuple[str, int]:
+        """A flow of the stretch; of sound a little more, whose frames begin elsewhere."""
+        held = parse_span(flow.timerange or "()")
+        if flow.kind == "audio" and held.start_ns is not None and held.end_ns is not None:
+            wide = {
+                "start_ns": max(stretch.start_ns - SOUND_NS, held.start_ns),
+                "end_ns": min(stretch.end_ns + SOUND_NS, held.end_ns),
+            }
+            stretch = stretch.model_copy(update=wide)
+        return referred(self._api, self._config.url, flow, stretch)
+
+    def _check_whole(self, flow: Flow, span: Span) -> None:
+        """Refuse what is not there from its start to its end."""
+        held, scale = parse_span(flow.timerange or "()"), self._config.timescale
+        live = self._is_live(flow, held)
+        _check_held(held, span, scale, live=live)
+        if live and (span.end_ns or 0) > (held.end_ns or 0):
+            edge_ms = wall_ns(held.end_ns or 0, scale) // 10**6
+            raise InFuture(f"the range goes past {edge_ms}, where the flow ends so far")
+
     def _sources(self) -> list[Source]:
         found = self._api.listed("/sources", {}, Source, MAX_SOURCES, None)
         return [source for source in found if source.kind in _LISTED and _ID.fullmatch(source.id)]
@@ -200,7 +254,8 @@ class TamsStore:
 
     def _playlist(self, asked: _Asked, control: Control | None) -> str:
         if asked.segments:
-            return self._segments_of(self._flow(asked.id, control), asked.span, control)
+            flow = self._flow(asked.id, control)
+            return self._segments_of(flow, asked.span, control, stated=True)
         flow = self._chosen(asked.id, control)
         if flow.kind != "multi" or flow.populated or not flow.flow_collection:
             return self._segments_of(flow, asked.span, control)
@@ -219,9 +274,7 @@ class TamsStore:
 
     def _together(self, multi: Flow, asked: _Asked, control: Control | None) -> str:
         """The flows of a collection as one multivariant playlist."""
-        members = multi.flow_collection[:MAX_FLOWS]
-        found = [(m, self._flow(m.id, control)) for m in members if _ID.fullmatch(m.id)]
-        usable = [(m, f) for m, f in found if f.populated and f.container in _CUTTABLE]
+        usable = [(m, f) for m, f in self._members(multi, control) if f.container in _CUTTABLE]
         pictures = [(f, self._media_url(f, asked)) for _, f in usable if f.kind == "video"]
         sounds = [
             (f, m.role or _flow_name(f), self._media_url(f, asked))
@@ -234,11 +287,19 @@ class TamsStore:
             return self._segments_of(sounds[0][0], asked.span, control)
         return multivariant(pictures, sounds)
 
+    def _members(self, multi: Flow, control: Control | None) -> list[tuple[Member, Flow]]:
+        """The flows a collection names that have segments."""
+        named_ones = [m for m in multi.flow_collection[:MAX_FLOWS] if _ID.fullmatch(m.id)]
+        found = [(member, self._flow(member.id, control)) for member in named_ones]
+        return [(member, flow) for member, flow in found if flow.populated]
+
     def _media_url(self, flow: Flow, asked: _Asked) -> str:
         query = f"?timerange={quote(asked.timerange, safe='')}" if asked.timerange else ""
         return f"{self._config.url}/flows/{flow.id}/segments{query}"
 
-    def _segments_of(self, flow: Flow, span: Span | None, control: Control | None) -> str:
+    def _segments_of(
+        self, flow: Flow, span: Span | None, control: Control | None, *, stated: bool = False
+    ) -> str:
         """What a flow lists of a stretch of its timeline, or of all of it, as a media playlist."""
         held = parse_span(flow.timerange or "()")
         live = self._is_live(flow, held)
@@ -247,7 +308,7 @@ class TamsStore:
         segments = self._placed(flow, span, control)
         passed = span is not None and (held.end_ns or 0) >= (span.end_ns or 0) + BESIDE_NS
         gap = self._gap_before(segments, held, span)
-        return media_playlist(segments, ended=passed or not live, gap=gap)
+        return media_playlist(segments, ended=passed or not live, gap=gap, stated=stated)
 
     def _placed(self, flow: Flow, span: Span | None, control: Control | None) -> list[Placed]:
         query = {"include_object_timerange": "true"}

@@ -86,7 +86,7 @@ class Shown:
 
     zero_us: Fraction
     start_us: int
-    end_us: int
+    end_us: int | None
 
 
 @dataclass
@@ -236,11 +236,13 @@ def _extinf(reader: _Reader, line: Line) -> None:
 def _shown(reader: _Reader, line: Line) -> None:
     """Our own connectors' tag: only a part of the media belongs to the stream."""
     given = reader.variables.attributes(line)
-    zero, start, end = (_exact_us(line, given.get(n, "")) for n in ("PTS-ZERO", "START", "END"))
-    if end <= start:
+    zero, start = (_exact_us(line, given.get(name, "")) for name in ("PTS-ZERO", "START"))
+    end = _exact_us(line, given["END"]) if "END" in given else None
+    if end is not None and end <= start:
         raise line.refused("END is not after START")
     # A frame's own time may be rounded below the instant it begins at.
-    reader.shown[reader.segments] = Shown(zero, floor(start) - 1, floor(end) - 1)
+    until = None if end is None else floor(end) - 1
+    reader.shown[reader.segments] = Shown(zero, floor(start) - 1, until)
 
 
 def _exact_us(line: Line, text: str) -> Fraction:

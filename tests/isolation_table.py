@@ -45,9 +45,8 @@ _NEEDS_NOTHING = (
 _NO_IDS = {
     "read": (
         *("listConnectorTypes", "listConnectors", "listEvents", "listRenditions"),
-        "listProjects",
+        *("listProjects", "listMetadataViews"),
         *("getTenant", "listDestinations"),
-        "listMetadataViews",
     ),
     "jobs": ("createRendition",),
     "connectors": ("createConnector", "createMetadataView"),
@@ -90,6 +89,7 @@ OPERATIONS: dict[str, Row] = {
     "getChannelEpg": Row("read", _ID),
     "listSegmentExports": Row("read", _ID),
     "exportSegment": Row("jobs", _ID, body=("/destination/connectorId",)),
+    "createReference": Row("jobs", _ID),
     "getChannelStation": Row("read", _ID),
     "setChannelStation": Row("connectors", _ID, body=("/epgConnectorId",)),
     "removeChannelStation": Row("connectors", _ID),
@@ -103,6 +103,7 @@ OPERATIONS: dict[str, Row] = {
     "lookupStations": Row("read", query=("connectorId",)),
     "listJobs": Row("read", query=("connectorId",)),
     "getJob": Row("read", _ID),
+    "getJobFile": Row("read", _ID),
     "cancelJob": Row("jobs", _ID),
     "listJobEvents": Row("read", _ID),
     "retryJob": Row("jobs", _ID),

@@ -21,6 +21,8 @@ from schemas.commands import ExportPart
 from schemas.errors import (
     AccessDenied,
     CorruptMedia,
+    DestinationRejected,
+    InFuture,
     OutsideWindow,
     RateLimited,
     SourceNotFound,
@@ -496,6 +498,25 @@ def test_a_range_of_a_flow_is_exported_exactly(
 
 
 @pytest.mark.slow
+def test_flows_that_count_from_elsewhere_stay_in_step(store: Store, tmp_path: Path) -> None:
+    asset, output = camera(separate_audio=True), tmp_path / "out.mp4"
+    other = segment(
+        build(StreamSpec(seconds=8, start_pts_90k=90_000 * 77_000)), separate_audio=True
+    )
+    source = collected(store, asset)
+    (sound,) = (f for f, told in store.flows.items() if told["format"].endswith("audio"))
+    store.segments[sound].clear()
+    (playlist,) = (p for name, p in other.playlists.items() if name != "main.m3u8")
+    store.add_playlist(sound, other, playlist)
+    start, end = asset.epoch_ms + 1330, asset.epoch_ms + 4910
+
+    job = exported(store, source, output, (start, end))
+
+    assert job.error is None
+    assert check_exact(output, asset, start, end) == []
+
+
+@pytest.mark.slow
 def test_ranges_of_a_flow_are_joined(store: Store, tmp_path: Path) -> None:
     asset, output = camera(), tmp_path / "out.mp4"
     source = muxed(store, asset)
@@ -582,3 +603,70 @@ def audio_offset_worst(output: Path, asset: HlsAsset) -> float:
     """How far sound stands off its pictures at most, in milliseconds."""
     (offsets,) = audio_offsets(output, asset.times)
     return offsets.worst_ms
+
+
+# ---- by reference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dress", "made"),
+    [({}, muxed), ({"separate_audio": True}, collected), ({"container": "fmp4"}, muxed)],
+    ids=["muxed", "collected flows", "fmp4 with init objects"],
+)
+def test_what_was_kept_by_reference_is_a_channel_that_can_be_cut(
+    dress: dict[str, Any],
+    made: Callable[[Store, HlsAsset], str],
+    env: ConnectorEnv,
+    store: Store,
+    tmp_path: Path,
+) -> None:
+    asset, output = camera(**dress), tmp_path / "out.mp4"
+    source, objects = made(store, asset), dict(store.objects)
+    start, end = asset.epoch_ms + 1320, asset.epoch_ms + 4920
+
+    kept = opened(env, store.base).refer(
+        source, TimeRange(start_ms=start, end_ms=end), 'The "goal"'
+    )
+    job = exported(store, kept.channel_id, output, (start, end))
+
+    assert store.objects == objects
+    assert job.error is None
+    assert check_exact(output, asset, start, end) == []
+    early = exported(store, kept.channel_id, tmp_path / "no.mp4", (start - 1000, end))
+    assert early.error is not None
+    assert early.error.code == "out_of_window"
+
+
+def test_a_reference_says_where_it_comes_from(env: ConnectorEnv, store: Store) -> None:
+    source = with_plain_segments(store, WANTED.start_ms - 10_000, 40)
+    (origin,) = store.flows
+
+    kept = opened(env, store.base).refer(source, WANTED, "A stretch")
+
+    (made,) = [f for f in store.flows.values() if f["source_id"] == kept.channel_id]
+    assert made["tags"] == {
+        "flow_status": "closed_complete",
+        "originating_id": origin,
+        "originating_timerange": store.held(made["id"]),
+    }
+    assert (kept.objects, made["container"]) == (10, "video/mp2t")
+
+
+def test_what_has_not_been_broadcast_is_not_referred_to(env: ConnectorEnv, store: Store) -> None:
+    source = with_plain_segments(store, NOW_MS - 20_000, 20)
+    wanted = TimeRange(start_ms=NOW_MS - 5000, end_ms=NOW_MS + 5000)
+
+    with pytest.raises(InFuture):
+        opened(env, store.base).refer(source, wanted, "Too early")
+
+    assert len(store.flows) == 1
+
+
+def test_a_store_that_takes_only_a_part_is_told_of(env: ConnectorEnv, store: Store) -> None:
+    source = with_plain_segments(store, WANTED.start_ms - 10_000, 40)
+    lost = store.segments[next(iter(store.flows))][12]["object_id"]
+    store.objects.pop(lost)
+
+    with pytest.raises(DestinationRejected):
+        opened(env, store.base).refer(source, WANTED, "A part")
