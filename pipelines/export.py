@@ -660,6 +660,13 @@ def requested(command: ExportSegment) -> dict[str, object]:
 
 
 def _spoken(part: ExportPart) -> Mapping[str, object]:
+    if part.file_id is not None:
+        return {
+            "connectorId": part.connector.id,
+            "fileId": part.file_id,
+            "startMs": part.range.start_ms,
+            "endMs": part.range.end_ms,
+        }
     return {
         "connectorId": part.connector.id,
         "channelId": part.channel_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipelines.export import Channel
 from pipelines.ffargs import LocalInput
 from schemas import file_id as file_ids
 from schemas.errors import UnsupportedMedia
-from schemas.media import MediaInfo
+from schemas.media import MediaInfo, MediaPlaylist
 from schemas.plans import RunFfmpeg
 from workers.clip import follow
 from workers.encoding import run_all
@@ -33,8 +34,8 @@ def follow_own_time(channel: Channel, before: ClipFacts, run: Run, wanted: Wante
     if "reads" not in world_of(run).registry.capabilities(channel.connector.type):
         whole = follow(channel.connector, file_id, before, run, None, channel.prefix, wanted)
         return whole.model_copy(update={"readings": tuple(map(_at_zero, whole.readings))})
-    path = local_copy(run, channel.connector, file_id)
-    return _split(path, channel.prefix, run)
+    known = _split_before(channel.prefix, run)
+    return known or _split(local_copy(run, channel.connector, file_id), channel.prefix, run)
 
 
 def follow_clip(channel: Channel, before: ClipFacts, run: Run) -> ClipFacts | None:
@@ -46,10 +47,13 @@ def follow_clip(channel: Channel, before: ClipFacts, run: Run) -> ClipFacts | No
         is_clip = before.readings[0].source == own_time.source(channel.prefix)
         return before.model_copy(update={"now_ms": run.clock()}) if is_clip else None
     clip = file_ids.parse(channel.clip_file_id or "")
+    begin_us = clip.range.start_ms * 1000
+    if known := _split_before(channel.prefix, run, begin_us):
+        return known
     path = run.workspace / f"{channel.prefix}-clip.mp4"
     if not held_clip(run, channel.connector, clip, path):
         return None
-    return _split(path, channel.prefix, run, clip.range.start_ms * 1000)
+    return _split(path, channel.prefix, run, begin_us)
 
 
 def _at_zero(reading: Reading) -> Reading:
@@ -59,21 +63,42 @@ def _at_zero(reading: Reading) -> Reading:
 def _split(path: Path, prefix: str, run: Run, begin_us: int = 0) -> ClipFacts:
     """The file as segments under the names the cut looks for; it begins at `begin_us`."""
     info = probe(world_of(run).media, path, jail=Jail(workspace=run.workspace), control=run.check)
-    listed = f"{prefix}-file.m3u8"
-    run_all((_splitting(path, info, prefix, listed),), run, lambda _share: None)
-    text = (run.workspace / listed).read_text(encoding="utf-8")
-    playlist = own_time.of_file(text, begin_us)
+    listed = _listing(prefix, run)
+    run_all((_splitting(path, info, prefix, listed.name),), run, lambda _share: None)
+    playlist = own_time.of_file(listed.read_text(encoding="utf-8"), begin_us)
     for name, called in own_time.names(playlist, prefix).items():
         (run.workspace / name).rename(run.workspace / called)
+    # From here on the source is of no use: another attempt finds its segments.
+    _notes(prefix, run).write_text(json.dumps(own_time.changes(info)), encoding="utf-8")
     path.unlink()
+    return _facts(playlist, prefix, run)
+
+
+def _split_before(prefix: str, run: Run, begin_us: int = 0) -> ClipFacts | None:
+    """What an earlier attempt split; None where none came so far."""
+    if not _notes(prefix, run).exists():
+        return None
+    text = _listing(prefix, run).read_text(encoding="utf-8")
+    return _facts(own_time.of_file(text, begin_us), prefix, run)
+
+
+def _facts(playlist: MediaPlaylist, prefix: str, run: Run) -> ClipFacts:
     now_ms = run.clock()
     reading = Reading(source=own_time.source(prefix), playlist=playlist, moved_ms=now_ms)
     return ClipFacts(
         readings=(reading,),
         now_ms=now_ms,
         sizes=arrived(run.workspace),
-        notes=own_time.changes(info),
+        notes=tuple(json.loads(_notes(prefix, run).read_text(encoding="utf-8"))),
     )
+
+
+def _listing(prefix: str, run: Run) -> Path:
+    return run.workspace / f"{prefix}-file.m3u8"
+
+
+def _notes(prefix: str, run: Run) -> Path:
+    return run.workspace / f"{prefix}-file.json"
 
 
 def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmpeg:

@@ -41,11 +41,13 @@ def carry_out(
     *,
     secret_keys: str | None = None,
     folders: tuple[str, ...] = (),
+    attempts: int = 1,
     **asked: Any,
 ) -> Job:
     """The finished job of an export of parts of any channels and files, to `output`.
 
     `secret_keys` open what is sealed in the parts' connectors; `folders` may be read.
+    It may be begun `attempts` times.
     """
     values: dict[str, Any] = {
         "tenant_id": "t1",
@@ -76,4 +78,4 @@ def carry_out(
             owner="test",
         )
         command = ExportSegment(**values | asked)
-        return carried_out(command, runtime, Console(file=StringIO()), 1)
+        return carried_out(command, runtime, Console(file=StringIO()), attempts)

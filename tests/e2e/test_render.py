@@ -17,7 +17,7 @@ from tests.builders import a_connector_ref
 from tests.e2e.export_kit import carry_out
 from tests.media_builder import HlsAsset, StreamSpec, build, segment, write_mp4
 from tests.oracle import audio_offsets, inspect
-from tests.origin import Origin
+from tests.origin import Fault, Origin
 from tests.sources import run as ffmpeg
 from tests.timelines import (
     Node,
@@ -237,6 +237,27 @@ def test_a_file_a_channel_and_a_whole_stream_are_joined(tmp_path: Path) -> None:
     wanted = [*range(730, 755), *range(13, 33), *range(541, 571)]
     assert list(inspect(output).numbers) == wanted
     assert inspect(output).clean
+
+
+def test_another_attempt_goes_on_with_what_was_split(tmp_path: Path) -> None:
+    files, output = Files(tmp_path / "media"), tmp_path / "out.mp4"
+    write_mp4(build(StreamSpec(first_number=700)), files.folder / "a.mp4")
+    one, other = segment(build(StreamSpec())), segment(build(StreamSpec(first_number=500)))
+    with Origin(one) as origin:
+        found = Channels(origin, one, other)
+        origin.fault(one.entry, Fault.status(503, times=6))
+        job = rendered(
+            output,
+            found.sources | files.sources,
+            a_clip(30, 25, media=of_file("con_f", "a.mp4")),
+            a_clip(13, 20, media=found.one),
+            folders=(str(files.folder),),
+            attempts=8,
+        )
+
+    assert job.error is None
+    assert job.attempt > 1
+    assert list(inspect(output).numbers) == [*range(730, 755), *range(13, 33)]
 
 
 def test_files_that_differ_are_made_alike_by_a_recipe(tmp_path: Path) -> None:
