@@ -12,7 +12,7 @@ from catalog.models import TenantRow, WebhookRow
 from schemas.errors import Conflict, NotFound
 from schemas.webhooks import DisabledReason, Webhook
 
-MAX_WEBHOOKS = 50
+MAX_WEBHOOKS = 20
 _CHANGEABLE = (
     *("url", "description", "enabled", "disabled_reason", "since"),
     *("sealed_secret", "sealed_previous", "previous_until_ms"),

@@ -17,6 +17,8 @@ LEASE_MS = 10_000
 RENEW_S = 2.5
 PLANNED_AT_ONCE = 200
 MAX_PENDING = 5_000
+# While so many wait, how far a job was then is of no use to anybody.
+CROWD = 1_000
 A_HOOK, A_TENANT = 4, 8
 KEPT_MS = 7 * 24 * 3600 * 1000
 _HOOKS_A_CALL = 64
@@ -58,7 +60,8 @@ class Deliveries:
         more = False
         for some in _batches(hooks):
             words = [w for h in some for w in (h.tenant_id, h.id, h.since, _types(h))]
-            more |= bool(self._store.run("hook_plan", PLANNED_AT_ONCE, MAX_PENDING, *words))
+            bounds = (PLANNED_AT_ONCE, MAX_PENDING, CROWD)
+            more |= bool(self._store.run("hook_plan", *bounds, *words))
         return more
 
     def claim(self, free: int, failing_free: int, lease_ms: int = LEASE_MS) -> Claimed:

@@ -1,5 +1,5 @@
--- hook_plan(limit, cap, {tenant, hook, since, types}...): a delivery for every event a webhook has
--- not seen; whether any has more to see. `types` is '*' or ',a,b,'.
+-- hook_plan(limit, cap, crowd, {tenant, hook, since, types}...): a delivery for every event a webhook has
+-- not seen; whether any has more to see. `types` is '*' or ',a,b,'. In a crowd progress is left out.
 local function before(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
   local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
@@ -13,13 +13,14 @@ local function delivery_id(hook, event)
   return string.format('dlv_%013.0f%06.0f_', tonumber(ms), math.min(tonumber(seq), 899999)) .. string.sub(hook, -16)
 end
 
-local function plan(tenant, hook, since, types, limit, cap)
+local function plan(tenant, hook, since, types, limit, cap, crowd)
   local base = hook_key(tenant, hook)
   local cursor = redis.call('HGET', base, 'cursor')
   if not cursor or before(cursor, since) then
     cursor = since
   end
-  local room = math.min(limit, cap - redis.call('ZCARD', base .. ':due'))
+  local waiting = redis.call('ZCARD', base .. ':due')
+  local room = math.min(limit, cap - waiting)
   if room <= 0 then
     return false
   end
@@ -29,7 +30,9 @@ local function plan(tenant, hook, since, types, limit, cap)
     for i = 1, #entry[2], 2 do
       fields[entry[2][i]] = entry[2][i + 1]
     end
-    if types == '*' or string.find(types, ',' .. fields.type .. ',', 1, true) then
+    local chosen = types == '*' or string.find(types, ',' .. fields.type .. ',', 1, true)
+    if chosen and not (fields.type == 'job.progress' and waiting >= crowd) then
+      waiting = waiting + 1
       add_delivery(tenant, hook, delivery_id(hook, entry[1]), 'kind', 'event', 'event', entry[1],
         'type', fields.type, 'job', fields.job, 'attempt', fields.attempt, 'seq', fields.seq,
         'at', fields.at, 'data', fields.data)
@@ -44,11 +47,11 @@ local function plan(tenant, hook, since, types, limit, cap)
   return #entries == room
 end
 
-local limit, cap, more = tonumber(ARGV[1]), tonumber(ARGV[2]), 0
+local limit, cap, crowd, more = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 0
 local behind = {}
-for i = 3, #ARGV, 4 do
+for i = 4, #ARGV, 4 do
   local tenant = ARGV[i]
-  local rest = plan(tenant, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], limit, cap)
+  local rest = plan(tenant, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], limit, cap, crowd)
   behind[tenant] = behind[tenant] or rest
   more = rest and 1 or more
 end

@@ -135,8 +135,8 @@ def test_a_body_that_makes_no_sense_is_refused(kit: Kit, body: dict[str, Any]) -
     assert kit.post("/v1/webhooks", body).status_code == 422
 
 
-def test_a_tenant_has_fifty_webhooks_at_most(kit: Kit) -> None:
-    for _ in range(50):
+def test_a_tenant_has_twenty_webhooks_at_most(kit: Kit) -> None:
+    for _ in range(20):
         a_webhook(kit)
 
     answer = kit.post("/v1/webhooks", {"url": URL})

@@ -280,6 +280,18 @@ def test_too_much_waiting_leaves_the_rest_in_the_stream(monkeypatch: pytest.Monk
     assert numbers(Deliveries(store).claim(10, 10).claims) == [3, 4]
 
 
+def test_in_a_crowd_progress_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.webhooks.CROWD", 2)
+    store, hook = fake_store(), a_webhook()
+    for kind in ("job.progress", "job.progress", "job.progress", "clip.ready", "job.progress"):
+        Events(store).emit("t1", kind, {})
+
+    Deliveries(store).plan([hook])
+
+    found = Deliveries(store).page("t1", hook.id, None, 10).items
+    assert [one.event_type for one in found] == ["clip.ready", "job.progress", "job.progress"]
+
+
 def test_events_are_kept_for_longer_while_no_keeper_looks() -> None:
     store, hook = fake_store(), a_webhook()
     Deliveries(store).plan([hook])
