@@ -10,7 +10,12 @@ import structlog
 from connectors.base import Artifact, TakesFiles
 from connectors.publishing import artifact_of, earlier_set, publish_once
 from schemas.connectors import Published
-from schemas.errors import CuttingRoomError, PermanentError, RetryableError
+from schemas.errors import (
+    CuttingRoomError,
+    PermanentError,
+    RetryableError,
+    WorkerInterrupted,
+)
 from schemas.plans import Publish, Step
 from workers import metrics
 from workers.run import Run
@@ -38,8 +43,9 @@ def publish_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], Non
     except PermanentError:
         _withdraw(done, run)
         raise
-    except RetryableError:
-        if run.lease.attempt >= run.lease.allowance:
+    except RetryableError as error:
+        counts = not isinstance(error, WorkerInterrupted)
+        if counts and run.lease.attempt >= run.lease.allowance:
             _withdraw(done, run)
         raise
     return [published for _, published in done]
