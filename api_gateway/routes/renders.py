@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -91,6 +92,8 @@ async def render_project(
     check_length(timeline, deps.settings.max_clip_ms)
     recipe = await in_thread(one_recipe, deps, caller.tenant_id, body.rendition_id)
     to = await destination(deps, caller.tenant_id, body.destination, "exports")
+    if parts[0].file_id is not None:
+        to = to.model_copy(update={"key": dated(to.key, deps.clock())})
     command = ExportSegment(
         tenant_id=caller.tenant_id,
         requested_by=caller.subject,
@@ -122,6 +125,16 @@ async def render_project(
         media_type="application/json",
         headers={"Location": f"/v1/jobs/{accepted.job.id}"},
     )
+
+
+def dated(template: str, now_ms: int) -> str:
+    """The path of a timeline that begins with a file, which is of no day: this one stands for it.
+
+    >>> dated("{date}/{time}-{title}.mp4", 1643957046000)
+    '2022-02-04/064406-{title}.mp4'
+    """
+    now = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return template.replace("{date}", f"{now:%Y-%m-%d}").replace("{time}", f"{now:%H%M%S}")
 
 
 def check_length(timeline: Timeline, most_ms: int) -> None:

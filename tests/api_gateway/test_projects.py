@@ -14,7 +14,7 @@ from tests.timelines import a_clip, a_gap, a_timeline, a_track, a_transition, of
 
 def a_document(kit: Kit, name: str = "Cut", **more: Any) -> dict[str, Any]:
     """A timeline of one clip of a connector of its own."""
-    connector = kit.connector(f"For {ascii(name)}", key=more.pop("key", "mine"))
+    connector = kit.connector(f"For {name!a}", key=more.pop("key", "mine"))
     return a_timeline(a_track(a_clip(media=of_file(connector, FILE_ID))), name=name, **more)
 
 
@@ -264,6 +264,21 @@ def test_a_project_is_rendered_as_an_export(kit: Kit) -> None:
     assert [part["pause_us"] for part in command["parts"]] == [0, 400_000]
     assert (command["title"], command["gaps"]) == ("Night", "hold")
     assert command["notes"] == ["a transition is shown as a cut"]
+
+
+def test_a_timeline_that_begins_with_a_file_is_dated_when_it_is_asked_for(kit: Kit) -> None:
+    config = {"base_url": "http://127.0.0.1:9/files"}
+    connector = kit.connector("Films", type="http", config=config)
+    document = a_timeline(a_track(a_clip(media=of_file(connector, "a/film.mp4"))))
+    project = kit.post("/v1/projects", document).json()
+
+    body = {"destination": {"path": "{date}/{title}.mp4"}}
+    job = kit.post(f"/v1/projects/{project['id']}/render", body).json()
+
+    command = json.loads(kit.gateway.store.client.hget(keys.job(job["id"]), "command") or "{}")
+    assert command["destination"]["key"].endswith("/2022-02-04/{title}.mp4")
+    assert command["parts"][0]["file_id"] == "a/film.mp4"
+    assert job["request"]["resolvedRanges"][0]["fileId"] == "a/film.mp4"
 
 
 def test_a_timeline_that_cannot_be_rendered_is_refused_at_its_place(kit: Kit) -> None:
