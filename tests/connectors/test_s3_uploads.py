@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -34,7 +35,16 @@ from schemas.errors import (
 )
 from schemas.settings import Settings
 from schemas.uploads import MultipartGrant, PostGrant, StsGrant, UploadMode, UploadWanted
-from tests.connectors.buckets import BUCKET, KEYS, client_for, moto_server, objects, uploads
+from tests.chaos.processes import until
+from tests.connectors.buckets import (
+    BUCKET,
+    KEYS,
+    client_for,
+    moto_server,
+    objects,
+    rclone_server,
+    uploads,
+)
 from tests.connectors.peer import env_for
 
 ROLE = "arn:aws:iam::123456789012:role/field"
@@ -269,3 +279,52 @@ def test_a_bucket_as_media_store_takes_uploads(
     assert store.janitor([], 4_000_000_000_000) == 1
     with pytest.raises(SourceNotFound):
         store.grant(intent, 60)
+
+
+def test_a_server_that_judges_signatures_takes_what_was_signed_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    with rclone_server(tmp_path / "buckets") as judging:
+        bucket = connect(
+            Config(bucket=BUCKET, endpoint=judging, prefix="in"),
+            Auth(
+                access_key_id=KEYS["access_key_id"],
+                secret_access_key=SecretStr(KEYS["secret_access_key"]),
+            ),
+            env_for(Settings()),
+        )
+        intent = begun(bucket, "s3-multipart")
+        url = the_url(bucket, intent, 600)
+        refused = {
+            "longer": requests.put(url, data=b"x" * 11, timeout=20),
+            "shorter": requests.put(url, data=b"x" * 9, timeout=20),
+            "read": requests.get(url, timeout=20),
+            "deleted": requests.delete(url, timeout=20),
+            "another part": requests.put(
+                url.replace("partNumber=1", "partNumber=2"), data=b"x" * 10, timeout=20
+            ),
+            "another key": requests.put(url.replace("goal", "evil"), data=b"x" * 10, timeout=20),
+        }
+        brief = the_url(bucket, intent, 1)
+        # Of another length it is refused either way: as unsigned at first, as expired in the end.
+        until(lambda: not _is_live(brief), "the end of the credentials", 20)
+
+        expired = requests.put(brief, data=b"x" * 10, timeout=20)
+        renewed = requests.put(the_url(bucket, intent, 600), data=b"0123456789", timeout=20)
+
+        assert {what: answer.status_code for what, answer in refused.items()} == dict.fromkeys(
+            refused, 403
+        )
+        assert (expired.ok, renewed.status_code) == (False, 200)
+        assert bucket.read_upload(bucket.settle(intent), 0, 10) == b"0123456789"
+
+
+def the_url(bucket: Bucket, intent: Intent, ttl_s: int) -> str:
+    """The URL of the only part."""
+    grant = bucket.grant(intent, ttl_s)
+    assert isinstance(grant, MultipartGrant)
+    return grant.parts[0].url
+
+
+def _is_live(url: str) -> bool:
+    return requests.put(url, data=b"x" * 11, timeout=20).status_code == 403
