@@ -84,6 +84,23 @@ def test_a_clip_is_exact_however_segments_are_addressed(style: str, tmp_path: Pa
     assert 0 < told["reencodedMs"] < 2000
 
 
+@pytest.mark.parametrize(
+    ("begin", "stop"), [(2100, 3900), (4010, 6390), (1990, 2050), (6410, 9990)]
+)
+def test_segments_may_lie_beside_their_nominal_place(begin: int, stop: int, tmp_path: Path) -> None:
+    # They last 2.4 and 1.6 s in turn, and the manifest says two seconds each.
+    spec = StreamSpec(seconds=12, gops=(60, 40, 60, 40, 60, 40), codec="hevc")
+    uneven = segment(build(spec), container="fmp4", separate_audio=True, segment_s=Fraction(16, 10))
+    start, end = uneven.epoch_ms + begin, uneven.epoch_ms + stop
+
+    with DashOrigin(uneven, style="number") as origin:
+        result(clip(origin.mpd_url, start, end, tmp_path / "c.mp4"))
+
+    lengths = {float(s.duration_s) for s in uneven.playlist().segments}
+    assert lengths == {2.4, 1.6}
+    assert check_exact(tmp_path / "c.mp4", uneven, start, end) == []
+
+
 def test_only_the_segments_of_the_range_are_fetched_each_once(tmp_path: Path) -> None:
     start, end = asset().epoch_ms + 4100, asset().epoch_ms + 5900
 
