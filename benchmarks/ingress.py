@@ -29,8 +29,7 @@ from benchmarks.clip import RESULTS
 from benchmarks.pickup.run import cpu_s
 from catalog.bootstrap import bootstrap
 from catalog.engine import Catalog, catalog_url, migrate
-from cli.api import Api
-from connectors.egress import Egress
+from client import Client
 from connectors.sealing import new_key
 from schemas.file_id import ClipFileId
 from schemas.settings import Settings
@@ -127,9 +126,9 @@ def request(base: str, key: str, clip_id: str) -> bytes:
 
 def connector_id(port: int, key: str) -> str:
     """The id of a connector made through the gateway."""
-    api = Api(f"http://127.0.0.1:{port}", key, Egress(allow_cidrs=("127.0.0.0/8",)))
     config = {"url": "http://127.0.0.1:9/index.m3u8"}
-    return str(api.post("/v1/connectors", {"type": "hls", "name": "x", "config": config})["id"])
+    with Client(f"http://127.0.0.1:{port}", api_key=key) as client:
+        return client.connectors.create("hls", "x", config).id
 
 
 @contextmanager

@@ -15,16 +15,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from benchmarks.clip import EPOCH_MS, FPS, RESULTS, make_stream, served
-from cli.api import Api
 from cli.stack import Stack
-from connectors.egress import Egress
-from schemas.file_id import ClipFileId
+from client import Client, clip_file_id
 from schemas.settings import Settings
-from schemas.times import TimeRange
 from tests.redis_server import free_port
 
 LENGTH_S, STREAM_S, LOOPBACK = 10, 630, ("127.0.0.0/8",)
@@ -40,10 +35,10 @@ def main(samples: int) -> None:
         settings = Settings.model_validate(
             {"data_dir": folder, "port": free_port(), "allow_cidrs": LOOPBACK}
         )
-        with Stack(settings, lambda text: print(text, file=sys.stderr)) as stack:
-            api = Api(stack.url, stack.credentials().api_key, Egress(allow_cidrs=LOOPBACK))
-            made = connector(api, base)
-            taken = [clip_s(api, made, number) for number in range(samples + 1)]
+        stack = Stack(settings, lambda text: print(text, file=sys.stderr))
+        with stack, Client(stack.url, api_key=stack.credentials().api_key) as client:
+            made = client.connectors.create("hls", "stream", {"url": f"{base}/index.m3u8"})
+            taken = [clip_s(client, made.id, number) for number in range(samples + 1)]
     # The first also waits for the workers to have started.
     found = {
         "samples": samples,
@@ -58,24 +53,17 @@ def main(samples: int) -> None:
     (RESULTS / "publish.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
-def connector(api: Api, base: str) -> str:
-    """The id of a connector for the stream."""
-    body = {"type": "hls", "name": "stream", "config": {"url": f"{base}/index.m3u8"}}
-    return str(api.post("/v1/connectors", body)["id"])
-
-
-def clip_s(api: Api, connector_id: str, number: int) -> float:
+def clip_s(client: Client, connector_id: str, number: int) -> float:
     """Seconds from the POST of a clip to its job having succeeded, as a client sees it."""
     start_ms = EPOCH_MS + 13_480 + number * 1_000 // FPS
-    wanted = TimeRange(start_ms=start_ms, end_ms=start_ms + LENGTH_S * 1000)
-    name = ClipFileId(channel_id="main", range=wanted, clip_id=f"c{number}").canonical
+    name = clip_file_id("main", start_ms, start_ms + LENGTH_S * 1000, f"c{number}")
     began = time.monotonic()
-    job: Any = api.post(f"/v1/connectors/{connector_id}/files/{quote(name, safe='')}/clip", {})
-    while job["state"] not in {"succeeded", "failed", "cancelled"}:
+    job = client.clips.create(connector_id, name)
+    while not job.is_final:
         time.sleep(POLL_S)
-        job = api.get(f"/v1/jobs/{job['id']}")
-    if job["state"] != "succeeded":
-        raise SystemExit(f"the clip {job['state']}: {job['error']}")
+        job = client.jobs.get(job)
+    if job.state != "succeeded":
+        raise SystemExit(f"the clip {job.state}: {job.error}")
     return time.monotonic() - began
 
 

@@ -11,20 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from rich.console import Console
 
-from cli.api import Api
-from cli.jobs import LOOPBACK, follow
+from cli.jobs import follow
 from cli.show import show_result
 from cli.stack import Stack
-from connectors.egress import Egress
+from client import Client, Job
 from media.process import Service, spawn_service
 from schemas.base import Value
 from schemas.errors import PermanentError, StoreUnavailable
 from schemas.file_id import ClipFileId
-from schemas.jobs import Job
 from schemas.settings import Settings
 from schemas.times import TimeRange, parse_rfc3339, rfc3339
 
@@ -32,6 +29,7 @@ CHANNEL_WITHIN_S = 60.0
 CLIP_WITHIN_S = 90.0
 BEHIND_MS = 2_480
 HELLO_POLL_S = 0.05
+LOOPBACK = ("127.0.0.0/8",)
 CLIP_NAME = "cuttingroom-demo.mp4"
 
 
@@ -63,7 +61,7 @@ def run(settings: Settings, console: Console, keep: Path | None, seconds: int) -
 def _run_in(folder: Path, settings: Settings, console: Console, seconds: int) -> None:
     began_s, saved = time.monotonic(), Path(CLIP_NAME).absolute()
     own = {name: getattr(settings, name) for name in settings.model_fields_set}
-    own |= {"data_dir": str(folder / "data"), "port": _free_port(), "allow_cidrs": LOOPBACK[:1]}
+    own |= {"data_dir": str(folder / "data"), "port": _free_port(), "allow_cidrs": LOOPBACK}
     given = Settings.model_validate(own)
     stack = Stack(given, lambda text: console.print(text, style="yellow"))
     with _channel(folder / "channel", console) as hello, stack:
@@ -105,18 +103,19 @@ def _hello(said: Path, service: Service) -> Hello:
 
 def _clip(stack: Stack, hello: Hello, console: Console, seconds: int) -> Job:
     credentials = stack.credentials()
-    api = Api(stack.url, credentials.api_key, Egress(allow_cidrs=LOOPBACK))
-    connector = api.post(
-        "/v1/connectors", {"type": "hls", "name": "Arena 1", "config": {"url": hello.url}}
-    )
+    with Client(stack.url, api_key=credentials.api_key) as client:
+        return _clip_with(client, hello, console, seconds)
+
+
+def _clip_with(client: Client, hello: Hello, console: Console, seconds: int) -> Job:
+    connector = client.connectors.create("hls", "Arena 1", {"url": hello.url})
     wanted = _wanted(seconds)
     file_id = ClipFileId(channel_id="main", range=wanted, clip_id="goal").canonical
     in_s = (wanted.end_ms - time.time_ns() // 10**6) / 1000
     console.print(f"[bold]Asked for[/bold] {rfc3339(wanted.start_ms)} to {rfc3339(wanted.end_ms)}")
     console.print(f"  fileId     {file_id}\n  the end lies {in_s:.1f} s in the future\n")
-    path = f"/v1/connectors/{connector['id']}/files/{quote(file_id, safe='')}/clip"
-    job = api.post(path, {"mode": "exact", "metadata": {"title": "The goal"}})
-    return follow(api, job["id"], console, CLIP_WITHIN_S)
+    job = client.clips.create(connector.id, file_id, mode="exact", metadata={"title": "The goal"})
+    return follow(client, job.id, console, CLIP_WITHIN_S)
 
 
 def _wanted(seconds: int) -> TimeRange:

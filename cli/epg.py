@@ -6,26 +6,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
 
 from rich.console import Console
 from rich.table import Table
 
 from cli.addresses import own_addresses
-from cli.jobs import api_of
+from cli.jobs import client_of
 from connectors import xmltv as source
 from connectors.base import ConnectorEnv
 from connectors.egress import Egress
 from pipelines import epg, xmltv
-from schemas.errors import InvalidCommand, NotFound
+from schemas.errors import NotFound
 from schemas.guides import GuideWanted, Programme, Station
 from schemas.settings import Settings
 from schemas.times import TimeRange, parse_rfc3339, rfc3339, time_range
 from workers.epg import read
 
 DAY_MS = 24 * 3600 * 1000
+LISTED = 500
 GENERATOR = "cuttingroom"
 
 
@@ -90,16 +91,12 @@ def show_stations(
 
 
 def show_service_stations(
-    settings: Settings, data: Path, text: str | None, country: str | None, out: Console,
-    *, as_json: bool,
-) -> None:  # fmt: skip
+    data: Path, text: str | None, country: str | None, out: Console, *, as_json: bool
+) -> None:
     """The stations of a running service's guides."""
-    asked = {name: value for name, value in (("q", text), ("country", country)) if value}
-    answer = api_of(settings, data).get(f"/v1/epg/stations?{urlencode({**asked, 'limit': 500})}")
-    fields = Station.model_fields.values()
-    known = {field.alias for field in fields}
-    items = [{k: v for k, v in item.items() if k in known} for item in _items(answer)]
-    _print_stations([Station.model_validate(item) for item in items], out, as_json=as_json)
+    with client_of(data) as client:
+        found = client.epg.stations(text or None, country=country or None)
+        _print_stations(islice(found, LISTED), out, as_json=as_json)
 
 
 def show_now(place: Place, settings: Settings, text: str | None, out: Console) -> None:
@@ -132,31 +129,22 @@ def show_schedule(
 
 
 def show_channel(
-    settings: Settings, data: Path, connector: str, channel: str, span: TimeRange, form: str,
-    out: Console,
-) -> None:  # fmt: skip
+    data: Path, connector: str, channel: str, span: TimeRange, form: str, out: Console
+) -> None:
     """What a channel of a running service shows."""
-    if form == "xmltv":
-        raise InvalidCommand("of a service only a table or JSON is shown; ask it for format=xmltv")
-    query = urlencode({"from": rfc3339(span.start_ms), "to": rfc3339(span.end_ms)})
-    path = f"/v1/connectors/{quote(connector, safe='')}/channels/{quote(channel, safe='')}/epg"
-    known = {field.alias for field in Programme.model_fields.values()}
-    answer = _items(api_of(settings, data).get(f"{path}?{query}"))
-    shown = [Programme.model_validate({k: v for k, v in i.items() if k in known}) for i in answer]
-    _print_programmes(shown, out, as_json=form == "json")
+    with client_of(data) as client:
+        if form == "xmltv":
+            told = client.epg.xmltv(connector, channel, span.start_ms, span.end_ms)
+            sys.stdout.write(told.decode())
+            return
+        shown = client.epg.programmes(connector, channel, span.start_ms, span.end_ms).items
+        _print_programmes(shown, out, as_json=form == "json")
 
 
 def span_of(start: str | None, end: str | None) -> TimeRange:
     """The range that was typed; a day from now unless said otherwise."""
     start_ms = parse_rfc3339(start) if start else time.time_ns() // 10**6
     return time_range(start_ms, parse_rfc3339(end) if end else start_ms + DAY_MS)
-
-
-def _items(answer: dict[str, object]) -> list[dict[str, object]]:
-    items = answer.get("items")
-    if not isinstance(items, list):
-        raise InvalidCommand(f"the guide is still being fetched by {answer.get('id')}; try again")
-    return items
 
 
 def _print_stations(stations: Iterable[Station], out: Console, *, as_json: bool) -> None:

@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from cli.api import Api
 from cli.show import progress_bar, shown
 from cli.stack import Credentials
-from connectors.egress import Egress
-from schemas.errors import NotFound
-from schemas.jobs import Job
-from schemas.settings import Settings
+from client import Client, Job
+from schemas.errors import NotFound, TimedOut
+from schemas.jobs import State
 
 WATCH_S = 24 * 3600
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+LISTED = 200
 
 
-def api_of(settings: Settings, data: Path) -> Api:
+def client_of(data: Path) -> Client:
     """A client with the credentials that `cuttingroom up` wrote into the data folder."""
     path = data / "credentials.json"
     if not path.exists():
         raise NotFound(f"no credentials in {data}: is this the --data of a `cuttingroom up`?")
     found = Credentials.model_validate_json(path.read_text(encoding="utf-8"))
-    egress = Egress(allow_cidrs=(*LOOPBACK, *settings.allow_cidrs))
-    return Api(found.url, found.api_key, egress)
+    return Client(found.url, api_key=found.api_key)
 
 
-def show_list(
-    settings: Settings, data: Path, state: str | None, console: Console, *, as_json: bool
-) -> None:
+def show_list(data: Path, state: State | None, console: Console, *, as_json: bool) -> None:
     """The newest jobs, one a line."""
-    query = f"&state={state}" if state else ""
-    found = api_of(settings, data).jobs(query)
-    if as_json:
-        for job in found:
-            console.print_json(job.model_dump_json(by_alias=True), indent=None)
-        return
+    with client_of(data) as client:
+        found = client.jobs.list(state=state)
+        if as_json:
+            for job in found:
+                console.print_json(job.model_dump_json(by_alias=True), indent=None)
+        else:
+            _show_table(islice(found, LISTED), console)
+
+
+def _show_table(found: Iterable[Job], console: Console) -> None:
     table = Table("id", "kind", "state", "stage", "progress", "attempt", "created", "error")
-    for job, _ in zip(found, range(200), strict=False):
+    for job in found:
         table.add_row(
             job.id,
             job.kind,
@@ -55,26 +56,39 @@ def show_list(
     console.print(table)
 
 
-def show(settings: Settings, data: Path, job_id: str, console: Console) -> None:
+def show(data: Path, job_id: str, console: Console) -> None:
     """One job, whole, as JSON."""
-    console.print_json(api_of(settings, data).job(job_id).model_dump_json(by_alias=True))
+    with client_of(data) as client:
+        console.print_json(client.jobs.get(job_id).model_dump_json(by_alias=True))
 
 
-def watch(settings: Settings, data: Path, job_id: str, console: Console) -> bool:
+def watch(data: Path, job_id: str, console: Console) -> bool:
     """Follow a job on a progress bar until it ends; whether it succeeded."""
-    return follow(api_of(settings, data), job_id, console, WATCH_S).state == "succeeded"
+    with client_of(data) as client:
+        return follow(client, job_id, console, WATCH_S).state == "succeeded"
 
 
-def act(settings: Settings, data: Path, job_id: str, verb: str, console: Console) -> None:
-    """Cancel or retry a job and say what it is now."""
-    answer = api_of(settings, data).post(f"/v1/jobs/{job_id}/{verb}")
-    console.print(f"{answer['id']} is {answer['state']}")
+def cancel(data: Path, job_id: str, console: Console) -> None:
+    """Ask a job to stop and say what it is now."""
+    with client_of(data) as client:
+        _say(client.jobs.cancel(job_id), console)
 
 
-def follow(api: Api, job_id: str, console: Console, within_s: float) -> Job:
+def retry(data: Path, job_id: str, console: Console) -> None:
+    """Try a failed job again and say what it is now."""
+    with client_of(data) as client:
+        _say(client.jobs.retry(job_id), console)
+
+
+def follow(client: Client, job_id: str, console: Console, within_s: float) -> Job:
     """Show a job's progress until it is final or the time is up; the job as it stands then."""
-    with progress_bar(console) as bar:
+    job = client.jobs.get(job_id)
+    with progress_bar(console) as bar, suppress(TimedOut):
         task = bar.add_task("queued", total=1.0, eta="")
-        for job in api.follow(job_id, time.monotonic() + within_s):
+        for job in client.jobs.changes(job_id, timeout_s=within_s):
             shown(bar, task, job)
     return job
+
+
+def _say(job: Job, console: Console) -> None:
+    console.print(f"{job.id} is {job.state}")

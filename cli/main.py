@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from schemas.errors import CuttingRoomError
+from schemas.jobs import State
 from schemas.settings import Settings
 
 app = typer.Typer(
@@ -283,13 +284,13 @@ def doctor(data: Data = Path("data")) -> None:
 @jobs.command("list")
 def jobs_list(
     data: Data = Path("data"),
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only jobs in this state.")] = None,
     as_json: Json = False,
 ) -> None:
     """The newest jobs, one a line."""
     from cli.jobs import show_list
 
-    show_list(_settings(), data, state, out(), as_json=as_json)
+    show_list(data, state, out(), as_json=as_json)
 
 
 @jobs.command("show")
@@ -297,7 +298,7 @@ def jobs_show(job_id: str, data: Data = Path("data")) -> None:
     """One job, whole."""
     from cli.jobs import show
 
-    show(_settings(), data, job_id, out())
+    show(data, job_id, out())
 
 
 @jobs.command("watch")
@@ -305,23 +306,23 @@ def jobs_watch(job_id: str, data: Data = Path("data")) -> None:
     """Follow a job until it ends; exit code 1 unless it succeeds."""
     from cli.jobs import watch
 
-    raise typer.Exit(0 if watch(_settings(), data, job_id, out()) else 1)
+    raise typer.Exit(0 if watch(data, job_id, out()) else 1)
 
 
 @jobs.command("cancel")
 def jobs_cancel(job_id: str, data: Data = Path("data")) -> None:
     """Ask a job to stop."""
-    from cli.jobs import act
+    from cli.jobs import cancel
 
-    act(_settings(), data, job_id, "cancel", out())
+    cancel(data, job_id, out())
 
 
 @jobs.command("retry")
 def jobs_retry(job_id: str, data: Data = Path("data")) -> None:
     """Try a failed job again."""
-    from cli.jobs import act
+    from cli.jobs import retry
 
-    act(_settings(), data, job_id, "retry", out())
+    retry(data, job_id, out())
 
 
 @db.command("upgrade")
@@ -472,7 +473,7 @@ def epg_stations(
     from cli import epg as guide
 
     if source is None:
-        guide.show_service_stations(_settings(), data, find, country, out(), as_json=as_json)
+        guide.show_service_stations(data, find, country, out(), as_json=as_json)
     else:
         guide.show_stations(guide.Place(source), _settings(), find, country, out(), as_json=as_json)
 
@@ -506,7 +507,7 @@ def epg_show(
 
     span = guide.span_of(start, end)
     if source.startswith("con_"):
-        guide.show_channel(_settings(), data, source, station, span, form, out())
+        guide.show_channel(data, source, station, span, form, out())
         return
     place = guide.Place(source, zone, ignore_offsets)
     guide.show_schedule(place, _settings(), station, span, form, out())

@@ -1,0 +1,128 @@
+"""A served gateway for tests of the client: the real application over HTTP, in this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from client import Client
+from tests.chaos.processes import until
+from tests.gateway_kit import Kit, a_kit
+
+
+@dataclass
+class Pauses:
+    """A client's patience: what it would have waited, in no time."""
+
+    waited: list[float] = field(default_factory=list)
+
+    def __call__(self, seconds: float) -> None:
+        self.waited.append(seconds)
+
+
+@dataclass
+class Served:
+    """A gateway that is served, and what it holds."""
+
+    kit: Kit
+    url: str
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, url: str = "", **options: Any) -> Client:
+        """A client with my tenant's key, which waits for nothing."""
+        options.setdefault("pause", Pauses())
+        if not {"api_key", "access_token"} & set(options):
+            options["api_key"] = self.kit.mine.api_key
+        return Client(url or self.url, **options)
+
+
+@contextmanager
+def served(folder: Path, **settings: Any) -> Iterator[Served]:
+    """A gateway on a free port of loopback."""
+    with (
+        a_kit(folder, **settings) as kit,
+        closing(socket.create_server(("127.0.0.1", 0))) as listening,
+    ):
+        config = uvicorn.Config(
+            kit.app, log_config=None, lifespan="off", timeout_graceful_shutdown=1
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the gateway", 20)
+        try:
+            yield Served(kit, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@dataclass
+class Cutter:
+    """A proxy of TCP that cuts connections once so many bytes have gone through one way."""
+
+    port: int
+    up: list[int | None] = field(default_factory=list)
+    down: list[int | None] = field(default_factory=list)
+    opened: int = 0
+
+    def limits(self) -> tuple[int | None, int | None]:
+        """How many bytes the next connection may send and be sent."""
+        self.opened += 1
+        return (self.up.pop(0) if self.up else None, self.down.pop(0) if self.down else None)
+
+
+@contextmanager
+def cutting(
+    target: int, up: list[int | None] | None = None, down: list[int | None] | None = None
+) -> Iterator[Cutter]:
+    """A proxy in front of a port; each connection in turn has the limits listed."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        cutter = Cutter(listening.getsockname()[1], up or [], down or [])
+        threading.Thread(target=_accepting, args=(listening, target, cutter), daemon=True).start()
+        yield cutter
+
+
+def _accepting(listening: socket.socket, target: int, cutter: Cutter) -> None:
+    with suppress(OSError):
+        while True:
+            near, _ = listening.accept()
+            far = socket.create_connection(("127.0.0.1", target))
+            up, down = cutter.limits()
+            both = (near, far)
+            for source, sink, limit in ((near, far, up), (far, near, down)):
+                args = (source, sink, limit, lambda pair=both: _hang_up(pair))
+                threading.Thread(target=_pump, args=args, daemon=True).start()
+
+
+def _pump(
+    source: socket.socket, sink: socket.socket, limit: int | None, hang_up: Callable[[], None]
+) -> None:
+    left = limit
+    with suppress(OSError):
+        while data := source.recv(64 * 1024):
+            sent = data if left is None else data[:left]
+            sink.sendall(sent)
+            if left is not None:
+                left -= len(sent)
+                if left <= 0:
+                    break
+    hang_up()
+
+
+def _hang_up(pair: tuple[socket.socket, socket.socket]) -> None:
+    for one in pair:
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
