@@ -525,6 +525,8 @@ PROJECTS = (
               400, "malformed"),
     _document("a time that is infinite",
               json.dumps(_timed()).replace("50", "1e999").encode()),
+    _document("a timeline whose metadata hold an infinite number",
+              _EMPTY.replace(b'"Cut"', b'"Cut","metadata":{"n":1e999}')),
     _document("a timeline nested deeper than 64 levels",
               _EMPTY.replace(b'"Cut"', b'"Cut","metadata":' + b"[" * 70 + b"]" * 70),
               400, "malformed"),

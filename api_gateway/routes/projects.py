@@ -241,7 +241,7 @@ async def create_project(
     """The title is the timeline's name, unless another is given."""
     timeline = await in_thread(_read, body)
     await in_thread(_check_connectors, deps, caller.tenant_id, timeline)
-    document = json.dumps(body, separators=(",", ":"))
+    document = _kept(body)
 
     def make(tx: Transaction) -> Answer:
         made = tx.projects.create(
@@ -338,7 +338,7 @@ async def replace_timeline(
     await in_thread(_held, deps, caller.tenant_id, project_id)
     timeline = await in_thread(_read, body)
     await in_thread(_check_connectors, deps, caller.tenant_id, timeline)
-    document = json.dumps(body, separators=(",", ":"))
+    document = _kept(body)
 
     def change() -> Project:
         with deps.catalog.write() as tx:
@@ -402,6 +402,14 @@ def _read(document: dict[str, Any]) -> Timeline:
         return otio.read(document)
     except TimelineRefused as error:
         raise refused(error) from None
+
+
+def _kept(body: dict[str, Any]) -> str:
+    """The document as it is kept; a number that JSON cannot spell again is refused."""
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise refused(TimelineRefused("", "a number of the document is not finite")) from None
 
 
 def _stored(document: str) -> Timeline:
