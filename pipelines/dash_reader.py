@@ -1,17 +1,19 @@
-"""A DASH manifest of ours, read back: which files it names, and how long they last."""
+"""A DASH manifest of ours, read back: which files it names, and how long they last.
+
+Of our own, more is demanded than of other people's (`pipelines.dash`): what every player needs.
+"""
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from lxml import etree
 
+from pipelines import dash
 from schemas.base import Value
 from schemas.errors import CorruptMedia
 
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
-_DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _NUMBER = re.compile(r"\$Number(?:%0(\d)d)?\$")
 _MOST_SEGMENTS = 500_000
 
@@ -50,11 +52,10 @@ def representations(text: str) -> tuple[Representation, ...]:
 def length_us(text: str) -> int:
     """How long the manifest says the presentation is."""
     match = re.search(r'mediaPresentationDuration="([^"]{2,40})"', text)
-    parts = _DURATION.fullmatch(match[1]) if match else None
-    if parts is None:
-        raise CorruptMedia("the manifest does not say how long it is")
-    hours, minutes, seconds = (Fraction(part or 0) for part in parts.groups())
-    return int((hours * 3600 + minutes * 60 + seconds) * 1_000_000)
+    try:
+        return dash.duration_us(match[1] if match else "")
+    except ValueError:
+        raise CorruptMedia("the manifest does not say how long it is") from None
 
 
 def _check_head(root: etree._Element) -> None:
