@@ -26,7 +26,7 @@ DOCUMENT: dict[str, Any] = json.loads(KEPT.read_text(encoding="utf-8"))
 _ELSEWHERE = ["deleteTenant", "updateTenant"]
 schema = (
     schemathesis.openapi.from_dict(DOCUMENT)
-    .include(tag=["tenants", "users", "audit", "webhooks", "projects"])
+    .include(tag=["tenants", "users", "audit", "webhooks", "projects", "reporter"])
     .exclude(operation_id=_ELSEWHERE)
 )
 pytestmark = pytest.mark.slow
