@@ -82,12 +82,20 @@ def pictures(info: MediaInfo) -> StreamInfo | None:
     return next((stream for stream in info.streams if stream.kind == "video"), None)
 
 
+def is_copied(stream: StreamInfo) -> bool:
+    """Whether its packets are cut as they are; a flag that turns pictures would be lost."""
+    if stream.kind == "audio":
+        return stream.codec in COPIED_SOUND
+    return stream.codec in COPIED_PICTURES and not stream.rotation_deg
+
+
 def changes(info: MediaInfo) -> tuple[str, ...]:
     """What is encoded anew before the file is cut, as the result tells it."""
     seen = pictures(info)
     found = []
-    if seen is not None and seen.codec not in COPIED_PICTURES:
-        found.append(f"pictures of {seen.codec} were encoded as h264")
-    odd = {s.codec for s in info.streams if s.kind == "audio"} - COPIED_SOUND
+    if seen is not None and not is_copied(seen):
+        turned = f" turned by {seen.rotation_deg} degrees" if seen.rotation_deg else ""
+        found.append(f"pictures of {seen.codec}{turned} were encoded as h264")
+    odd = {s.codec for s in info.streams if s.kind == "audio" and not is_copied(s)}
     found += [f"sound of {codec} was encoded as aac" for codec in sorted(odd)]
     return tuple(found)

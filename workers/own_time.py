@@ -111,10 +111,8 @@ def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmp
         LocalInput(path=str(path.absolute()), demuxer=demuxer),
         listed,
         prefix,
-        pictures=None if seen is None else (seen.index, seen.codec in own_time.COPIED_PICTURES),
-        sounds=tuple(
-            (s.index, s.codec if s.codec in own_time.COPIED_SOUND else None) for s in sounds
-        ),
+        pictures=None if seen is None else (seen.index, own_time.is_copied(seen)),
+        sounds=tuple((s.index, s.codec if own_time.is_copied(s) else None) for s in sounds),
     )
     encoders = ("libx264",) if own_time.changes(info) else ()
     return RunFfmpeg(argv=argv, duration_ms=info.duration_ms or 1, encoders=encoders)

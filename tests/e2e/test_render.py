@@ -7,8 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
+from media.turning import turn
 from pipelines import otio, render
 from schemas.cuts import GapPolicy
 from schemas.jobs import Job
@@ -203,6 +205,19 @@ def test_frames_are_found_whatever_their_order(spec: StreamSpec, tmp_path: Path)
 
     assert job.error is None
     assert list(inspect(output).numbers) == CUT
+
+
+def test_pictures_that_are_flagged_as_turned_are_turned(tmp_path: Path) -> None:
+    files, output = Files(tmp_path / "media"), tmp_path / "out.mp4"
+    turn(write_mp4(build(StreamSpec(size=(192, 112))), files.folder / "phone.mp4"), 90)
+
+    job = files.cut(output, "phone.mp4", Fraction(25))
+
+    assert job.error is None
+    assert any("turned by" in note for note in (job.result or {})["notes"])
+    with av.open(str(output)) as made:
+        assert (made.streams.video[0].width, made.streams.video[0].height) == (112, 192)
+        assert sum(1 for _ in made.decode(video=0)) == len(CUT)
 
 
 def test_sound_stays_with_the_pictures_of_a_file(tmp_path: Path) -> None:
