@@ -400,7 +400,8 @@ def publish_plan(command: MakeThumbnails, facts: SpriteFacts) -> Plan:
     )
     names = (*sheets, *(text.name for text in texts))
     key = command.destination.key.rstrip("/")
-    steps: list[Step] = [*texts, *(_publish(command, name, f"{key}/{name}") for name in names)]
+    files = (_publish(command, name, f"{key}/{name}") for name in names)
+    steps: list[Step] = [*texts, *(f.model_copy(update={"together": True}) for f in files)]
     return Plan(steps=tuple(steps))
 
 
