@@ -45,6 +45,14 @@ def main() -> None:
     parts = [HEAD]
     if clips := _read("clip.json"):
         parts += [CLIPS, *_table(clips)]
+    if export := _read("export.json"):
+        parts += _export(export)
+    if rendition := _read("rendition.json"):
+        parts += _rendition(rendition)
+    if sprite := _read("sprite.json"):
+        parts += _sprite(sprite)
+    if epg := _read("epg.json"):
+        parts += _epg(epg)
     if localize := _read("localize.json"):
         parts += _localize(localize)
     if publish := _read("publish.json"):
@@ -57,6 +65,98 @@ def main() -> None:
 def _read(name: str) -> Any:
     path = RESULTS / name
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def _export(found: dict[str, Any]) -> list[str]:
+    what = {
+        "export": "`cuttingroom export`, a new process",
+        "concat": "ffmpeg `-c copy` a range, then concat",
+        "encode": "ffmpeg, each range encoded, then concat",
+    }
+    low, high = found["load"]
+    return [
+        f"""
+## Joined ranges of a stream
+
+Ranges of {found["rangeS"]} s of a stream of {found["stream"]}, joined into one file. *Frames* are
+those of the file against those that were wanted; *sound* is how much longer the sound lasts than
+the pictures. Medians of {found["runs"]} interleaved rounds. `python -m benchmarks.export`
+measures it.
+
+| ranges | peer | frames / wanted | sound | time / concat | CPU / concat | s | CPU s |
+|---|---|---|---|---|---|---|---|""",
+        *(
+            f"| {r['ranges']} | {what[r['peer']]} | {r['frames']} / {r['wanted']} "
+            f"| {r['soundLongerMs']:+} ms | {r['wallRatio']} | {r['cpuRatio']} | {r['wallS']} "
+            f"| {r['cpuS']} |"
+            for r in found["rows"]
+        ),
+        f"\n{found['cores']} cores; the machine's load average was {low} to {high}.",
+    ]
+
+
+def _rendition(found: dict[str, Any]) -> list[str]:
+    what = {"four runs": "ffmpeg, once a rung", "one run": "one ffmpeg run, as we plan it"}
+    low, high = found["load"]
+    return [
+        f"""
+## A ladder of four rungs
+
+{found["source"]}: {found["ladder"]}, the same encoder settings everywhere. `cuttingroom render` is
+the whole product in a new process: it also probes, decodes both ends of every file, hashes and
+publishes. Medians of {found["rounds"]} interleaved rounds, ffmpeg {found["ffmpeg"]}.
+`python -m benchmarks.rendition` measures it.
+
+| | frames | time / four runs | CPU / four runs | s | CPU s |
+|---|---|---|---|---|---|""",
+        *(
+            f"| {what.get(name, name)} | {found['frames'][name]} | {ratio} "
+            f"| {found['cpu_ratio'][name]} | {found['wall_s'][name]} | {found['cpu_s'][name]} |"
+            for name, ratio in found["wall_ratio"].items()
+        ),
+        f"\n{found['cores']} cores; the machine's load average was {low} to {high}.",
+    ]
+
+
+def _sprite(found: dict[str, Any]) -> list[str]:
+    film = found["film"]
+    width, height = film["size"]
+    return [
+        f"""
+## Sprites
+
+A picture every {film["every_s"]} s of a film of {film["minutes"]} minutes at {width}x{height};
+*error* is how far the worst picture is from its time. `python -m benchmarks.sprite` measures it.
+
+| | s | time / ffmpeg's fps filter | error s |
+|---|---|---|---|""",
+        *(
+            f"| {name} | {took} | {found['ratio_to_ffmpeg'][name]} "
+            f"| {found['largest_error_s'][name]} |"
+            for name, took in found["seconds"].items()
+        ),
+    ]
+
+
+def _epg(found: dict[str, Any]) -> list[str]:
+    what = {"all": "cuttingroom, every station", "mapped": "cuttingroom, the mapped stations"}
+    runs = found["runs"]
+    peer = runs["py-xmltv"]
+    return [
+        f"""
+## Reading a guide
+
+An XMLTV file of {found["programmes"]} programmes, {found["megabytes"]} MB. *Grown* is the memory
+that reading took. `python -m benchmarks.epg` measures it.
+
+| | programmes | CPU / py-xmltv | s | CPU s | grown MB | peak MB |
+|---|---|---|---|---|---|---|""",
+        *(
+            f"| {what.get(name, name)} | {run['count']:.0f} | {run['cpu_s'] / peer['cpu_s']:.2f} "
+            f"| {run['wall_s']} | {run['cpu_s']} | {run['grown_mb']} | {run['peak_mb']} |"
+            for name, run in runs.items()
+        ),
+    ]
 
 
 def _localize(found: dict[str, Any]) -> list[str]:
