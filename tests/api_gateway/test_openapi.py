@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api_gateway.openapi import text
+from connectors.egress import Egress
 from schemas.accounts import SCOPES
+from schemas.times import parse_rfc3339
 from tests.account_examples import ready
+from tests.connectors.tams_store import Store, tams_store, with_plain_segments
 from tests.gateway_kit import FILE_ID, Kit, a_kit, clip_path
 
 KEPT = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
@@ -107,8 +111,9 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_every_example_works(tmp_path: Path, document: dict[str, Any]) -> None:
-    with a_kit(tmp_path) as kit:
+    with a_kit(tmp_path) as kit, tams_store() as store:
         places = a_place_for_each_id(kit, "mine")
+        elsewhere = {"createReference": a_channel_of(kit, store)}
         for method, path, operation in operations(document):
             if "requestBody" not in operation:
                 continue
@@ -117,7 +122,7 @@ def test_every_example_works(tmp_path: Path, document: dict[str, Any]) -> None:
             body, who = ready(kit, operation["operationId"], example)
             headers = {"Authorization": who} if who.startswith("Bearer ") else {}
             key = who if who == "mine" else None
-            there = filled(path, places)
+            there = filled(path, places | elsewhere.get(operation["operationId"], {}))
             answer = kit.ask(method.upper(), there, json=body, key=key, headers=headers)
 
             promised = [s for s in operation["responses"] if s.startswith("2")]
@@ -183,6 +188,14 @@ def a_place_for_each_id(kit: Kit, key: str) -> dict[str, str]:
     }
 
 
+def a_channel_of(kit: Kit, store: Store) -> dict[str, str]:
+    """A store's channel that holds what examples ask for, and a gateway that may ask it."""
+    kit.gateway.env = replace(kit.gateway.env, egress=Egress(allow_cidrs=("127.0.0.0/8",)))
+    channel = with_plain_segments(store, parse_rfc3339("2022-02-04T06:44:00Z"), 120)
+    made = {"type": "tams", "name": "Store", "config": {"url": store.base}}
+    return {"connector": kit.post("/v1/connectors", made).json()["id"], "channelId": channel}
+
+
 def a_view_of_everything(kit: Kit, places: dict[str, str]) -> list[int]:
     paths = (
         f"/v1/connectors/{places['connector']}",
@@ -201,13 +214,14 @@ def filled(path: str, places: dict[str, str], **changes: str) -> str:
         "renditions": "rendition",
         "projects": "project",
         "webhooks": "webhook",
-        "reporter": "destination",
         "metadata-views": "view",
         "metadata": "record",
+        "reporter": "destination",
         "users": "user",
     }.get(kind, "")
     identity = changes.get("id") or places.get(own) or places.get("id", "unknown")
     named = path.replace("{email}", "robin@example.com").replace("{tenant}", "mine")
+    named = named.replace("{channelId}", places.get("channelId", "{channelId}"))
     return named.replace("{id}", identity).replace("{fileId}", places["fileId"].replace("/", "%2F"))
 
 

@@ -166,6 +166,17 @@ def collected(store: Store, asset: HlsAsset, **more: Any) -> str:
     return str(store.flows[flow]["source_id"])
 
 
+def with_plain_segments(store: Store, start_ms: int, count: int) -> str:
+    """A flow of one-second segments without real media; answers its source."""
+    flow = store.add_flow("video", "Gate 4", container="video/mp2t")
+    begin = start_ms * 10**6 + TAI_AHEAD_S * SECOND
+    for number in range(count):
+        at = begin + number * SECOND
+        one = {"object_id": store.put_object(b"media"), "timerange": timerange(at, at + SECOND)}
+        store.segments[flow].append(one)
+    return str(store.flows[flow]["source_id"])
+
+
 @contextmanager
 def tams_store(**settings: Any) -> Iterator[Store]:
     """A running store."""

@@ -47,6 +47,7 @@ from tests.connectors.tams_store import (
     stamp,
     tams_store,
     timerange,
+    with_plain_segments,
 )
 from tests.e2e.export_kit import carry_out
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
@@ -59,17 +60,6 @@ FLOW = "361e6954-c3bb-4958-ab0f-9ed2bd41a4fc"
 def camera(**dress: Any) -> HlsAsset:
     """Eight seconds of a camera in four segments."""
     return segment(build(StreamSpec(seconds=8)), **dress)
-
-
-def with_plain_segments(store: Store, start_ms: int, count: int) -> str:
-    """A flow of one-second segments without real media; answers its source."""
-    flow = store.add_flow("video", "Gate 4", container="video/mp2t")
-    begin = start_ms * 10**6 + TAI_AHEAD_S * SECOND
-    for number in range(count):
-        at = begin + number * SECOND
-        one = {"object_id": store.put_object(b"media"), "timerange": timerange(at, at + SECOND)}
-        store.segments[flow].append(one)
-    return str(store.flows[flow]["source_id"])
 
 
 @contextmanager
