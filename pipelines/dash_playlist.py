@@ -301,6 +301,8 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
         track, found, number, place, _first_sequence(mpd, track, found, begin_us, place)
     )
     end_us = None if period.end_us is None else begin_us - period.start_us + period.end_us
+    if made:
+        made = (_beginning_at(made[0], begin_us), *made[1:])
     if end_us is not None and made and (period.cut_off or _slack_us(track)):
         made = (*made[:-1], _ending_by(made[-1], end_us))
     stated = PtsClock(
@@ -321,6 +323,13 @@ def _clock(
     # On demand, the epoch is written where nothing is meant; unless media time is the wall clock.
     means = mpd.dynamic or mpd.zero_us or (found and place(found[0].start) >= YEAR_2000_US)
     return "pdt" if means else "estimated"
+
+
+def _beginning_at(segment: Segment, begin_us: int) -> Segment:
+    """The first segment of a period, which may begin before it: that time is the one before's."""
+    start_us = max(segment.start_us, begin_us)
+    length_us = max(0, segment.end_us - start_us)
+    return segment.model_copy(update={"start_us": start_us, "duration_us": length_us})
 
 
 def _ending_by(segment: Segment, end_us: int) -> Segment:

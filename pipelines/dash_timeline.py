@@ -68,7 +68,7 @@ def listed(
     """
     addressing = track.addressing
     if addressing.index is not None:
-        return _of_index(addressing, indexed or ())
+        return tuple(_of_index(period, addressing, indexed or ()))
     begin, end = _bounds(period, addressing)
     if addressing.timeline is not None and not period.cut_off:
         end = None
@@ -85,18 +85,18 @@ def listed(
     return tuple(_materialized(track, stretches))
 
 
-def _of_index(addressing: Addressing, indexed: Sequence[Indexed]) -> tuple[Listed, ...]:
+def _of_index(
+    period: Period, addressing: Addressing, indexed: Sequence[Indexed]
+) -> Iterator[Listed]:
+    """What a file's own index lists of a period, which may show a part of the file."""
     uri = addressing.index.uri if addressing.index else ""
     scale = addressing.timescale
-    return tuple(
-        Listed(
-            at,
-            one.start * scale // one.timescale,
-            one.duration * scale // one.timescale,
-            Resource(uri, one.span),
-        )
-        for at, one in enumerate(indexed)
-    )
+    begin, end = _bounds(period, addressing)
+    for at, one in enumerate(indexed):
+        start = one.start * scale // one.timescale
+        stop = (one.start + one.duration) * scale // one.timescale
+        if stop > begin and (end is None or not period.cut_off or start < end):
+            yield Listed(at, start, stop - start, Resource(uri, one.span))
 
 
 def _bounds(period: Period, addressing: Addressing) -> tuple[int, int | None]:

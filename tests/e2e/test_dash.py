@@ -26,7 +26,7 @@ from tests.media_builder import (
     continued,
     segment,
 )
-from tests.oracle import check_exact, inspect
+from tests.oracle import audio_offsets, check_exact, inspect
 from tests.origin import Fault, Live, ManualClock, Origin, wall_clock_ms
 
 pytestmark = pytest.mark.slow
@@ -178,6 +178,27 @@ def test_a_period_that_begins_inside_a_segment_shows_nothing_before(tmp_path: Pa
     assert inspect(tmp_path / "c.mp4").numbers == both.numbers_between(start, end)
     # What lies in the segment before the period begins is not shown: that second has no media.
     assert code(job) == "segment_missing"
+
+
+def test_periods_may_share_a_segment(tmp_path: Path) -> None:
+    # The same media, spliced at 5 s, in the middle of a segment: nothing is lost or doubled.
+    with DashOrigin(asset(), style="timed-number") as origin:
+        text = (origin.content("live", MPD) or b"").decode()
+        period = text[text.index("<Period") : text.index("</Period>") + len("</Period>")]
+        after = period.replace('id="p0" start="PT0.000000S"', 'id="p1" start="PT5.000000S"')
+        for scale in SCALES.values():
+            after = after.replace(
+                f'timescale="{scale}" presentationTimeOffset="0"',
+                f'timescale="{scale}" presentationTimeOffset="{5 * scale}"',
+            )
+        assert after.count("presentationTimeOffset") == 2
+        origin.put(MPD, text.replace(period, period + after).encode())
+        start, end = asset().epoch_ms + 3330, asset().epoch_ms + 7770
+        result(clip(origin.mpd_url, start, end, tmp_path / "c.mp4"))
+
+    assert inspect(tmp_path / "c.mp4").numbers == asset().numbers_between(start, end)
+    offsets = [o.worst_ms for o in audio_offsets(tmp_path / "c.mp4", asset().times)]
+    assert all(abs(ms) < 1 for ms in offsets)
 
 
 def test_every_sound_of_a_presentation_is_kept_with_its_language(tmp_path: Path) -> None:

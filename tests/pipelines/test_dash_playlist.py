@@ -209,7 +209,8 @@ def test_each_track_has_the_clock_of_its_own_offset() -> None:
     clock = found.regions[0].pts_clock
     assert clock is not None
     assert clock.zero_us == ZERO_US - Fraction(450_030 * S, 90_000)
-    assert found.segments[0].start_us == ZERO_US - 334  # 30 ticks before the period: -333.3
+    # It begins 30 ticks before the period, which it is not shown in.
+    assert (found.segments[0].start_us, found.segments[0].end_us) == (ZERO_US, ZERO_US + 1_999_666)
 
 
 def test_without_a_clock_a_presentation_starts_at_zero() -> None:
@@ -320,6 +321,30 @@ def test_an_index_gives_each_segment_its_bytes() -> None:
         (0, ByteRange(offset=200, length=50)),
         (2 * S, ByteRange(offset=250, length=60)),
     ]
+
+
+def test_of_a_file_that_several_periods_show_each_lists_its_part() -> None:
+    def part(offset: int) -> str:
+        rep = a_rep(
+            template="<BaseURL>v.mp4</BaseURL>"
+            f'<SegmentBase presentationTimeOffset="{offset}" indexRange="100-199"/>'
+        )
+        return a_period(a_set(rep), duration="PT4S")
+
+    found = mpd(part(0), part(20), live=False)
+    uri = best(multivariant(found, URL)).uri
+    (needed,) = dash_playlist.indexes_needed(found, uri)
+    indexed = tuple(
+        Indexed(at * 3, 3, 1, ByteRange(offset=1000 + at, length=1)) for at in range(10)
+    )
+
+    listed = dash_playlist.media(found, uri, 0, {needed: indexed})
+
+    # 0 to 4 and 20 to 24 of the file, in segments of three seconds.
+    places = [s.byte_range.offset - 1000 for s in listed.segments if s.byte_range]
+    assert places == [0, 1, 6, 7]
+    assert [s.start_us // S for s in listed.segments] == [0, 3, 4, 5]
+    assert listed.held == TimeRange(start_ms=0, end_ms=8000)
 
 
 @pytest.mark.parametrize(
