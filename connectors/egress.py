@@ -855,10 +855,10 @@ def _inflated(chunks: Iterable[bytes], *, bare: bool) -> Iterator[bytes]:
             yield inflate.decompress(pending, CHUNK_BYTES)
             pending = inflate.unconsumed_tail
     while not inflate.eof:
-        rest = inflate.decompress(inflate.unconsumed_tail, CHUNK_BYTES)
-        if not rest:
+        last = inflate.decompress(inflate.unconsumed_tail, CHUNK_BYTES)
+        if not last:
             raise SourceUnavailable("the compressed answer ended early")
-        yield rest
+        yield last
 
 
 def _window_bits(first: bytes) -> int:

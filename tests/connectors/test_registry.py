@@ -64,8 +64,8 @@ def ref(tenant: str = "t1", sealed: str | None = None, **config: Any) -> Connect
 def test_every_connector_of_the_package_is_found() -> None:
     found = {kind.name: kind.capabilities for kind in Registry.discover().types()}
 
-    assert found["local"] == {"lists", "reads", "writes"}
-    assert found["s3"] == {"lists", "reads", "writes"}
+    assert found["local"] == {"lists", "reads", "writes", "temp_credentials"}
+    assert found["s3"] == {"lists", "reads", "writes", "temp_credentials"}
     assert found["http"] == {"reads"}
     assert found["hls"] == {"live"}
 
@@ -131,7 +131,7 @@ def test_a_wrong_field_is_named_and_its_value_is_not() -> None:
 def test_unknown_types_and_capabilities_say_so() -> None:
     registry = Registry.discover()
 
-    with pytest.raises(FieldInvalid, match="there are .*hls, http, local"):
+    with pytest.raises(FieldInvalid, match=r"there are .*hls, http, local"):
         registry.get("gopher")
     with pytest.raises(Unsupported):
         registry.require("http", "writes")
