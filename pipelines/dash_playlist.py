@@ -119,35 +119,55 @@ def media(
     list. Far from `span` only the ends of each period are listed: a window of days is not gone
     through for a minute of it.
     """
-    wanted = _addressed(uri)
-    around_us = (span.start_ms * 1000 - AROUND_US, span.end_ms * 1000 + AROUND_US) if span else None
-    regions: list[Region] = []
-    room = MAX_SEGMENTS
-    tracks: list[Track] = []
-    # The newest first: of a live presentation that is too long, the oldest is let go.
-    for period in reversed(mpd.periods):
-        track = _same_track(period, wanted)
-        if track is None:
-            continue
-        index = (indexes or {}).get(track.addressing.index) if track.addressing.index else None
-        found = dash_timeline.listed(mpd, period, track, now_us, room, index, around_us)
-        room -= len(found)
-        tracks.append(track)
-        region = _region(mpd, period, track, found)
-        if found and (not regions or region.discontinuity_sequence < _number(regions[-1])):
-            regions.append(region)
-        if room <= 0 and mpd.dynamic:
-            break
-    kept = _held(mpd, tuple(reversed(regions)))
+    found = _Listing(mpd, _addressed(uri), now_us, indexes or {}, span)
+    kept = _held(mpd, found.regions())
     return MediaPlaylist(
         uri=uri,
         regions=kept,
-        target_duration_us=_target_us(mpd, kept, tracks),
+        target_duration_us=_target_us(mpd, kept, found.tracks),
         ended=_ended(mpd, now_us),
         media_sequence=kept[0].segments[0].sequence if kept else 0,
         timed=True,
-        slack_us=max((_slack_us(track) for track in tracks), default=0),
+        slack_us=max((_slack_us(track) for track in found.tracks), default=0),
     )
+
+
+class _Listing:
+    """What is listed of one track, period by period; `tracks` are those it was found in."""
+
+    def __init__(
+        self, mpd: Mpd, wanted: Wanted, now_us: int, indexes: Indexes, span: TimeRange | None
+    ) -> None:
+        self._mpd, self._wanted, self._now_us, self._indexes = mpd, wanted, now_us, indexes
+        self._around_us = (
+            (span.start_ms * 1000 - AROUND_US, span.end_ms * 1000 + AROUND_US) if span else None
+        )
+        self._room = MAX_SEGMENTS
+        self.tracks: list[Track] = []
+
+    def regions(self) -> tuple[Region, ...]:
+        """One region a period, as far as there is room."""
+        found: list[Region] = []
+        # The newest first: of a live presentation that is too long, the oldest is let go.
+        for period in reversed(self._mpd.periods):
+            track = _same_track(period, self._wanted)
+            if track is not None and (listed := self._listed(period, track)):
+                region = _region(self._mpd, period, track, listed)
+                if not found or _number(region) < _number(found[-1]):
+                    found.append(region)
+            if self._room <= 0 and self._mpd.dynamic:
+                break
+        return tuple(reversed(found))
+
+    def _listed(self, period: Period, track: Track) -> tuple[Listed, ...]:
+        self.tracks.append(track)
+        index = track.addressing.index
+        indexed = self._indexes.get(index) if index else None
+        found = dash_timeline.listed(
+            self._mpd, period, track, self._now_us, self._room, indexed, self._around_us
+        )
+        self._room -= len(found)
+        return found
 
 
 # --- tracks
@@ -295,15 +315,14 @@ def _region(mpd: Mpd, period: Period, track: Track, found: Sequence[Listed]) -> 
     number = begin_us // 1000
     place = _placing(zero, track.addressing.timescale)
     clock = _clock(mpd, found, place)
-    if found and not 0 <= place(found[-1].start + found[-1].duration) <= LATEST_US:
+    if not 0 <= place(found[-1].start + found[-1].duration) <= LATEST_US:
         raise CorruptMedia("the manifest places media before 1970 or after the year 3000")
     made = _segments(
         track, found, number, place, _first_sequence(mpd, track, found, begin_us, place)
     )
     end_us = None if period.end_us is None else begin_us - period.start_us + period.end_us
-    if made:
-        made = (_beginning_at(made[0], begin_us), *made[1:])
-    if end_us is not None and made and (period.cut_off or _slack_us(track)):
+    made = (_beginning_at(made[0], begin_us), *made[1:])
+    if end_us is not None and (period.cut_off or _slack_us(track)):
         made = (*made[:-1], _ending_by(made[-1], end_us))
     stated = PtsClock(
         discontinuity_sequence=number,
@@ -321,7 +340,7 @@ def _clock(
     if mpd.zero_us is None:
         return "estimated"
     # On demand, the epoch is written where nothing is meant; unless media time is the wall clock.
-    means = mpd.dynamic or mpd.zero_us or (found and place(found[0].start) >= YEAR_2000_US)
+    means = mpd.dynamic or mpd.zero_us or place(found[0].start) >= YEAR_2000_US
     return "pdt" if means else "estimated"
 
 
@@ -352,8 +371,6 @@ def _first_sequence(
 
     A live timeline without numbers in its addresses slides: there the time names a segment.
     """
-    if not found:
-        return 0
     addressing = track.addressing
     slides = mpd.dynamic and addressing.timeline is not None
     if slides and "$Number" not in (addressing.media or ""):
@@ -366,7 +383,7 @@ def _segments(
 ) -> tuple[Segment, ...]:
     start = dash_timeline.init_of(track)
     init = InitSection(uri=start.uri, byte_range=start.span) if start else None
-    if init is None and found:
+    if init is None:
         raise UnsupportedMedia("a track without an initialisation section is not read")
     key = None
     if track.encrypted is not None:
