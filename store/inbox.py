@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from schemas.base import Value
 from schemas.commands import CommandBase, parse_command
+from schemas.connectors import Destination
 from schemas.errors import (
     CuttingRoomError,
     InvalidCommand,
@@ -81,7 +82,17 @@ def command_of(tenant_id: str, envelope: Envelope) -> CommandBase:
         raise InvalidCommand(f"nobody but the service itself asks for {envelope.kind!r}")
     if any(ref.tenant_id != tenant_id for ref in command.connectors):
         raise InvalidCommand("a connector belongs to another tenant")
+    _check_places(tenant_id, command)
     return command
+
+
+def _check_places(tenant_id: str, command: CommandBase) -> None:
+    """The media store is everybody's: a producer names what lies in its own tenant's folders."""
+    to: Destination | None = getattr(command, "destination", None)
+    written = to.key if to is not None and to.connector is None else None
+    for key in (getattr(command, "stored_key", None), written):
+        if key is not None and key.split("/")[1:2] != [tenant_id]:
+            raise InvalidCommand(f"a key of the media store is <area>/{tenant_id}/<path>")
 
 
 def _named(error: ValidationError) -> str:

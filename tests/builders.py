@@ -44,7 +44,7 @@ def a_clip_command(
         "clip_id": clip_id,
         "file_id": file_id,
         "requested_file_id": file_id,
-        "destination": Destination(key=f"clips/ch1/{clip_id}.mp4"),
+        "destination": Destination(key=f"clips/{tenant_id}/{clip_id}.mp4"),
     }
     return ClipFromStream(**values | changes)
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
+from pipelines.recipes import RECIPES
 from store import keys
 from store.client import Store
 from store.inbox import Inbox, Taken
 from store.jobs import Jobs
-from tests.builders import a_clip_command
+from tests.builders import a_clip_command, a_connector_ref
 from tests.fakes import fake_store
 from tests.redis_server import redis_url
 
@@ -80,6 +81,39 @@ def test_the_tenant_is_that_of_the_stream(store: Store, inbox: Inbox) -> None:
 
     assert taken == Taken(accepted=0, refused=1)  # its connector is t1's
     assert Jobs(store).list("t1").items == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("clip", {"destination": {"key": "clips/t2/goal.mp4"}}),
+        ("clip", {"destination": {"key": "goal.mp4"}}),
+        ("probe", {"stored_key": "clips/t2/goal.mp4"}),
+        ("rendition", {"stored_key": "clips/t2/goal.mp4"}),
+        ("sprite", {"stored_key": "clips/t2/goal.mp4"}),
+    ],
+)
+def test_what_another_tenant_has_in_the_media_store_is_out_of_reach(
+    store: Store, inbox: Inbox, kind: str, changes: dict[str, Any]
+) -> None:
+    connector = a_connector_ref(tenant_id="t1").model_dump(mode="json")
+    data: dict[str, Any] = {
+        "clip": a_clip_command().model_dump(
+            mode="json", exclude={"tenant_id", "requested_by", "kind"}
+        ),
+        "probe": {"connector": connector, "file_id": "f"},
+        "rendition": {"connector": connector, "file_id": "f", "destination": {"key": "r/t1/x"},
+                      "recipes": [RECIPES["h264-720p"][0].model_dump(mode="json")]},
+        "sprite": {"connector": connector, "file_id": "f", "destination": {"key": "s/t1/x"}},
+    }[kind]  # fmt: skip
+    own = {k: {"key": "a/t1/x"} if k == "destination" else "a/t1/x" for k in changes}
+    for words in (changes, own):
+        event = an_event(type=f"com.cuttingroom.command.{kind}", data={**data, **words})
+        write(store, event)
+
+    taken = inbox.take()
+
+    assert taken == Taken(accepted=1, refused=1)
 
 
 def test_an_entry_for_a_full_queue_waits(store: Store) -> None:
