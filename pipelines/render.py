@@ -123,6 +123,10 @@ def _of_clip(edit: Edit, clip: file_ids.ClipFileId, source: Source) -> ExportPar
 def _of_file(edit: Edit, media: MediaRef, source: Source) -> ExportPart:
     """A file's own time counts from its first frame."""
     name = media.file_id or ""
+    try:
+        file_ids.check_path(name)
+    except FieldInvalid as error:
+        raise _refused(edit, error.message, error.error_code) from None
     begin = media_time(edit)
     if begin < 0:
         raise _refused(edit, "the source_range begins before the file does", "range_invalid")

@@ -143,7 +143,7 @@ class ExportPart(Value):
     file_id: str | None = Field(default=None, min_length=1, max_length=1024)
     clip_file_id: str | None = Field(default=None, min_length=1, max_length=1024)
     span_us: tuple[int, int] | None = None
-    pause_us: int = Field(default=0, ge=0)
+    pause_us: int = Field(default=0, ge=0, le=24 * 3600 * 1_000_000)
 
 
 class ExportSegment(SourceCommand):

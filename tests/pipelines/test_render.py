@@ -116,6 +116,8 @@ def test_clips_that_go_on_are_one_part() -> None:
         (a_clip(media=of_channel("con_files", "ch1")), "not_supported"),
         (a_clip(media=of_file("con_epg", "a.mp4")), "not_supported"),
         (a_clip(media=of_file("con_live", "a/b/c.mp4")), "file_id_invalid"),
+        (a_clip(media=of_file("con_files", "../../etc/passwd")), "file_id_invalid"),
+        (a_clip(media=of_file("con_files", "a//b.mp4")), "file_id_invalid"),
     ],
 )
 def test_what_cannot_be_rendered_is_refused_at_its_place(
