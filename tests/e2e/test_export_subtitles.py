@@ -122,6 +122,7 @@ def test_a_missing_segment_is_told_and_fails_nothing(
         origin.fault("en-0.vtt", fault)
         job = export(origin.url, [(at, at + 3000)], tmp_path / "o.mp4", sidecars=("webvtt",))
 
+    assert job.error is None
     assert cues(tmp_path / "o.en.vtt") == [(1800, 3000, "two")]
     assert [note for note in notes(job) if told in note]
 
