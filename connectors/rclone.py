@@ -61,6 +61,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 100_000
 # rclone tries a system more than once before it says no.
 LIMITS = Limits(header_timeout_s=90, idle_timeout_s=90, min_rate=0)
+# What it only knows of itself comes at once, or not at all: a client waits for it.
+QUICK = Limits(header_timeout_s=5, idle_timeout_s=5, total_timeout_s=10)
 _RCLONE = "http://rclone"
 _SAID = (
     (("unable to authenticate", "401", "403", "access denied", "accessdenied"), AccessDenied),
@@ -285,17 +287,20 @@ def _providers(settings: Settings) -> dict[str, Provider]:
     """What the operator allows of what this rclone can do; rclone is asked once."""
     path = _socket_of(settings)
     if path not in _KNOWN:
-        _KNOWN[path] = _asked(settings, "config/providers", {})
+        _KNOWN[path] = _asked(settings, "config/providers", {}, QUICK)
     return providers(_KNOWN[path], settings.rclone_backends)
 
 
-def _asked(settings: Settings, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(
+    settings: Settings, call: str, body: Mapping[str, Any], limits: Limits = LIMITS
+) -> dict[str, Any]:
     answer = _client(_socket_of(settings)).request(
         "POST",
         f"{_RCLONE}/{call}",
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
         max_bytes=MAX_ANSWER_BYTES,
+        limits=limits,
     )
     found = _parsed(answer)
     if answer.status != 200:
