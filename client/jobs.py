@@ -155,29 +155,28 @@ def follow(calls: Calls, path: str, after: str | None, deadline_s: float | None)
     """
     known, idle = after, 0
     while True:
-        left_s = _left(deadline_s)
         wait: float | None = None
+        broken: ApiError | Unreachable = Unreachable("the stream of events ends again and again")
         try:
-            with calls.stream(_listen(path, known), min(QUIET_S, left_s)) as answer:
+            with calls.stream(_listen(path, known), min(QUIET_S, _left(deadline_s))) as answer:
                 if answer.status == 204:
                     return
                 for message in _in_time(answer, deadline_s):
-                    if not message.data:
-                        continue
+                    # A stream opens with how soon to come again: only what follows is life.
+                    idle = idle if message.retry_ms is not None else 0
                     event = _event(message)
-                    if event.id != known:
-                        known, idle = event.id, 0
+                    if event is not None and event.id != known:
+                        known = event.id
                         yield event
-        except ApiError as error:
-            wait = wait_s(error, idle)
-            if wait is None or idle >= calls.retries:
+        except (ApiError, Unreachable) as error:
+            broken = error
+            wait = wait_s(error, idle) if isinstance(error, ApiError) else pause_s(idle)
+            if wait is None:
                 raise
-        except Unreachable:
-            _left(deadline_s)
-            if idle >= calls.retries:
-                raise
-        pause = pause_s(idle) if wait is None else wait
-        calls.pause(min(pause, _left(deadline_s)))
+        left_s = _left(deadline_s)
+        if idle >= calls.retries:
+            raise broken
+        calls.pause(min(pause_s(idle) if wait is None else wait, left_s))
         idle += 1
 
 
@@ -197,7 +196,9 @@ def _in_time(answer: OpenReply, deadline_s: float | None) -> Iterator[Message]:
         _left(deadline_s)
 
 
-def _event(message: Message) -> Event:
+def _event(message: Message) -> Event | None:
+    if not message.data:
+        return None
     try:
         return read(Event, json.loads(message.data))
     except (ValueError, RecursionError):

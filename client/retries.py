@@ -48,7 +48,7 @@ def wait_s(error: ApiError, attempt: int) -> float | None:
 
 def pause_s(attempt: int) -> float:
     """The pause after the attempt of this number, from 0: it grows, and is never quite the same."""
-    longest: float = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
+    longest: float = min(FIRST_WAIT_S * 2 ** min(attempt, 10), LONGEST_WAIT_S)
     return longest * random.uniform(0.5, 1)  # noqa: S311 - nobody gains by guessing it
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +78,11 @@ class Cutter:
     down: list[int | None] = field(default_factory=list)
     opened: int = 0
 
+    @property
+    def url(self) -> str:
+        """Where a client finds it."""
+        return f"http://127.0.0.1:{self.port}"
+
     def limits(self) -> tuple[int | None, int | None]:
         """How many bytes the next connection may send and be sent."""
         self.opened += 1
@@ -99,30 +105,18 @@ def _accepting(listening: socket.socket, target: int, cutter: Cutter) -> None:
         while True:
             near, _ = listening.accept()
             far = socket.create_connection(("127.0.0.1", target))
-            up, down = cutter.limits()
-            both = (near, far)
-            for source, sink, limit in ((near, far, up), (far, near, down)):
-                args = (source, sink, limit, lambda pair=both: _hang_up(pair))
-                threading.Thread(target=_pump, args=args, daemon=True).start()
+            args = (near, far, *cutter.limits())
+            threading.Thread(target=_carry, args=args, daemon=True).start()
 
 
-def _pump(
-    source: socket.socket, sink: socket.socket, limit: int | None, hang_up: Callable[[], None]
-) -> None:
-    left = limit
-    with suppress(OSError):
-        while data := source.recv(64 * 1024):
-            sent = data if left is None else data[:left]
-            sink.sendall(sent)
-            if left is not None:
-                left -= len(sent)
-                if left <= 0:
-                    break
-    hang_up()
-
-
-def _hang_up(pair: tuple[socket.socket, socket.socket]) -> None:
-    for one in pair:
-        with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-        one.close()
+def _carry(near: socket.socket, far: socket.socket, up: int | None, down: int | None) -> None:
+    """Both ways, until one side has had enough."""
+    left, other = {near: up, far: down}, {near: far, far: near}
+    with near, far, suppress(OSError):
+        while True:
+            for source in select.select([near, far], [], [])[0]:
+                data, most = source.recv(64 * 1024), left[source]
+                other[source].sendall(data[:most])
+                if not data or (most is not None and len(data) >= most):
+                    return
+                left[source] = None if most is None else most - len(data)
