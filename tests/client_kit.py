@@ -71,11 +71,16 @@ def served(folder: Path, **settings: Any) -> Iterator[Served]:
 
 @dataclass
 class Cutter:
-    """A proxy of TCP that cuts connections once so many bytes have gone through one way."""
+    """A proxy of TCP that cuts connections once so many bytes have gone through one way.
+
+    `heavy` goes for every connection that sends so much, as often as `cuts` says.
+    """
 
     port: int
     up: list[int | None] = field(default_factory=list)
     down: list[int | None] = field(default_factory=list)
+    heavy: int | None = None
+    cuts: int = 0
     opened: int = 0
 
     @property
@@ -86,16 +91,30 @@ class Cutter:
     def limits(self) -> tuple[int | None, int | None]:
         """How many bytes the next connection may send and be sent."""
         self.opened += 1
-        return (self.up.pop(0) if self.up else None, self.down.pop(0) if self.down else None)
+        up = self.up.pop(0) if self.up else self.heavy
+        return (up, self.down.pop(0) if self.down else None)
+
+    def cut(self) -> bool:
+        """Whether a connection that has reached its limit ends there."""
+        if self.heavy is None:
+            return True
+        wanted = self.cuts > 0
+        self.cuts -= wanted
+        return wanted
 
 
 @contextmanager
 def cutting(
-    target: int, up: list[int | None] | None = None, down: list[int | None] | None = None
+    target: int,
+    *,
+    up: list[int | None] | None = None,
+    down: list[int | None] | None = None,
+    heavy: int | None = None,
+    cuts: int = 0,
 ) -> Iterator[Cutter]:
     """A proxy in front of a port; each connection in turn has the limits listed."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        cutter = Cutter(listening.getsockname()[1], up or [], down or [])
+        cutter = Cutter(listening.getsockname()[1], up or [], down or [], heavy, cuts)
         threading.Thread(target=_accepting, args=(listening, target, cutter), daemon=True).start()
         yield cutter
 
@@ -105,18 +124,21 @@ def _accepting(listening: socket.socket, target: int, cutter: Cutter) -> None:
         while True:
             near, _ = listening.accept()
             far = socket.create_connection(("127.0.0.1", target))
-            args = (near, far, *cutter.limits())
+            args = (near, far, cutter)
             threading.Thread(target=_carry, args=args, daemon=True).start()
 
 
-def _carry(near: socket.socket, far: socket.socket, up: int | None, down: int | None) -> None:
+def _carry(near: socket.socket, far: socket.socket, cutter: Cutter) -> None:
     """Both ways, until one side has had enough."""
-    left, other = {near: up, far: down}, {near: far, far: near}
+    left, other = dict(zip((near, far), cutter.limits(), strict=True)), {near: far, far: near}
     with near, far, suppress(OSError):
         while True:
             for source in select.select([near, far], [], [])[0]:
                 data, most = source.recv(64 * 1024), left[source]
                 other[source].sendall(data[:most])
-                if not data or (most is not None and len(data) >= most):
+                over = most is not None and len(data) >= most
+                if not data or (over and cutter.cut()):
                     return
-                left[source] = None if most is None else most - len(data)
+                if over:
+                    other[source].sendall(data[most:])
+                left[source] = None if over or most is None else most - len(data)
