@@ -19,10 +19,16 @@ the tests' own rows: `python -m tests.refusals_page > docs/reference/refusals.md
 """
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A titled Markdown table."""
+def table(
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    widest: int | None = 160,
+) -> str:
+    """A titled Markdown table; longer cells are cut off."""
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    lines += [f"| {' | '.join(_cell(value)[:widest] for value in row)} |" for row in rows]
     return f"## {title}\n\n" + "\n".join(lines) + "\n"
 
 
@@ -45,7 +51,7 @@ def page() -> str:
 
 def _cell(value: object) -> str:
     text = str(value).replace("|", "\\|").replace("\n", " ")
-    return "".join(char if char.isprintable() else "?" for char in text)[:160]
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 if __name__ == "__main__":

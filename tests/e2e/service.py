@@ -20,6 +20,8 @@ from tests.chaos.processes import until
 from tests.redis_server import free_port
 
 FINAL = {"succeeded", "failed", "cancelled"}
+# Where services that run now answer: what is asked elsewhere is of no service.
+PORTS: set[int] = set()
 
 
 class Answer(NamedTuple):
@@ -170,8 +172,12 @@ def service(folder: Path, **changes: Any) -> Iterator[Service]:
         with suppress(PermissionError):
             above.chmod(above.stat().st_mode | 0o011)
     with Stack(settings(folder, **changes), print) as stack:
-        made = stack.credentials()
-        yield Service(stack, client_of(made, stack.settings.port))
+        made, port = stack.credentials(), stack.settings.port
+        PORTS.add(port)
+        try:
+            yield Service(stack, client_of(made, port))
+        finally:
+            PORTS.discard(port)
 
 
 def client_of(made: Credentials, port: int) -> Client:
