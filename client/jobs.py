@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,24 +82,20 @@ class Jobs:
         """The job each time it has changed, until it is final; TimedOut where that takes longer."""
         deadline_s, last = time.monotonic() + timeout_s, self.get(job)
         yield last
-        after: str | None = None
-        while not last.is_final:
-            path = address("listJobEvents", _at(job))
-            for event in follow(self._calls, path, after, deadline_s):
-                after, now = event.id, self.get(job)
-                if now != last:
-                    yield now
-                last = now
-                if now.is_final:
-                    return
-            last = self.get(job)
-            if last.is_final:
-                yield last
+        if last.is_final:
+            return
+        path, after = address("listJobEvents", _at(job)), self._last_event(job)
+        for _ in chain((None,), follow(self._calls, path, after, deadline_s)):
+            now = self.get(job)
+            if now != last:
+                yield now
+            if now.is_final:
+                return
+            last = now
 
     def wait(self, job: AnyJob, timeout_s: float = WAIT_S) -> Job:
         """The job once it is final, however it ended."""
-        *_, last = self.changes(job, timeout_s=timeout_s)
-        return last
+        return deque(self.changes(job, timeout_s=timeout_s), maxlen=1)[0]
 
     def succeeded(self, job: AnyJob, timeout_s: float = WAIT_S) -> Job:
         """The job once it has succeeded; JobFailed where it ended otherwise."""
@@ -108,6 +106,11 @@ class Jobs:
             code = error.code if error else found.state
             raise JobFailed(f"job {found.id} has {found.state}{said}", code=code, job_id=found.id)
         return found
+
+    def _last_event(self, job: AnyJob) -> str | None:
+        """The newest event so far: those before it are old news."""
+        newest = deque(self.history(job), maxlen=1)
+        return newest[0].id if newest else None
 
     def download(self, job: AnyJob, name: str, to: Path) -> Path:
         """Save a file a job has made, as the last part of `url` in its result names it.
@@ -218,13 +221,20 @@ def _at(job: AnyJob) -> Query:
     return {"id": job if isinstance(job, str) else job.id}
 
 
+def _length(answer: OpenReply) -> int:
+    told = answer.headers.get("content-length", "")
+    if not (told.isascii() and told.isdecimal() and len(told) < 17):
+        raise Unreadable("the answer does not say how long the file is")
+    return int(told)
+
+
 class _Download:
     """A file on its way, which may take several connections."""
 
     def __init__(self, calls: Calls, path: str, out: BinaryIO) -> None:
         self._calls, self._path, self._out = calls, path, out
         self._etag: str | None = None
-        self._size: int | None = None
+        self._size = 0
 
     def run(self) -> None:
         """Until it is whole; so many breaks in a row are forgiven as the client has retries."""
@@ -233,7 +243,7 @@ class _Download:
             before, wait = self._out.tell(), None
             try:
                 self._part()
-                if self._size is None or self._out.tell() >= self._size:
+                if self._out.tell() >= self._size:
                     return
             except ApiError as error:
                 wait = wait_s(error, idle)
@@ -251,8 +261,7 @@ class _Download:
                 self._out.seek(0)
                 self._out.truncate()
             self._etag = came.headers.get("etag")
-            length = came.headers.get("content-length", "")
-            self._size = self._out.tell() + int(length) if length.isdecimal() else None
+            self._size = self._out.tell() + _length(came)
             for piece in came.chunks():
                 self._out.write(piece)
 

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from client.errors import Unreachable, Unreadable
 
 CHUNK_BYTES = 64 * 1024
+_HTTP_1_1 = 11
 USER_AGENT = "cuttingroom-client/1"
 
 
@@ -109,6 +110,7 @@ class Transport:
         except (requests.RequestException, HTTPError, OSError) as error:
             raise _broken(url, error) from None
         try:
+            _check_head(response)
             yield OpenReply(response)
         finally:
             response.close()
@@ -139,6 +141,14 @@ def _is_near(url: str) -> bool:
 
 def _headers(response: requests.Response) -> Mapping[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _check_head(response: requests.Response) -> None:
+    """Refuse an answer that was cut off among its headers, which http.client takes for whole."""
+    told = {"Content-Length", "Transfer-Encoding"} & set(map(str.title, response.headers))
+    bare = response.status_code in {204, 304} or response.request.method == "HEAD"
+    if not told and not bare and response.raw.version == _HTTP_1_1:
+        raise _broken(response.url, EOFError())
 
 
 def _broken(url: str, error: Exception) -> Unreachable:
