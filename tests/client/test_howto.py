@@ -1,15 +1,18 @@
-"""What the how-to says is run, in its order, against the whole service."""
+"""What the how-to says is run against the whole service, and so is the command line."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from client import Client, Job, JobFailed
+from cli.main import app
+from client import ApiError, Client, Job, JobFailed
 from tests.e2e.service import Service, service
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
 from tests.origin import Origin
@@ -94,3 +97,38 @@ def test_a_clip_nobody_can_make_says_why(running: Service, asset: HlsAsset) -> N
             client.jobs.succeeded(job, 60)
 
     assert failed.value.job_id == job.id
+
+
+def test_the_command_line_shows_follows_and_retries_jobs(running: Service, asset: HlsAsset) -> None:
+    def said(verb: str, *words: str) -> tuple[int, str]:
+        data = str(running.stack.data)
+        result = CliRunner().invoke(
+            app, ["jobs", verb, *words, "--data", data], catch_exceptions=False
+        )
+        return result.exit_code, " ".join(result.output.split())
+
+    with (
+        Origin(asset) as origin,
+        Client(running.stack.url, api_key=running.client.api_key) as client,
+    ):
+        connector = client.connectors.create("hls", "Command line", {"url": origin.url})
+        at = asset.epoch_ms
+        good = client.clips.create(connector.id, channel="main", start=at, end=at + 2000)
+        watched = said("watch", good.id)
+        away = client.connectors.create("hls", "Away", {"url": "http://127.0.0.1:9/x.m3u8"})
+        bad = client.clips.create(away.id, channel="main", start=at, end=at + 1000)
+        failed = said("watch", bad.id)
+        retried = said("retry", bad.id)
+        with pytest.raises(ApiError) as refused:
+            said("cancel", good.id)
+        shown = said("show", good.id)
+        listed = said("list", "--state", "succeeded", "--json")
+
+    assert watched[0] == 0, watched
+    assert "succeeded" in watched[1]
+    assert failed[0] == 1
+    assert (retried[0], retried[1].split()[0]) == (0, bad.id)
+    assert refused.value.error_code == "job_finished"
+    assert json.loads(shown[1])["result"]["file"]["size"] > 0
+    assert good.id in listed[1]
+    assert bad.id not in listed[1]
