@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from api_gateway import openapi, problems
 from api_gateway.deps import Gateway
@@ -132,7 +133,18 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
         405: f"{request.method} is not one of this path's methods",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     return await _on_problem(request, Problem(error.status_code, detail, headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method of a path: each of its routes knows its own alone."""
+    found: set[str] = set()
+    for route in (route for one in ROUTERS for route in one.routes):
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 _HANDLERS: dict[Any, Handler] = {

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from schemas.base import Value, WireValue
 from schemas.errors import FieldInvalid
@@ -34,7 +34,7 @@ class MetadataField(WireValue):
 
     name: str = Field(pattern=FIELD_NAME)
     type: FieldType = "string"
-    required: bool = False
+    required: StrictBool = False
     enum: tuple[str, ...] | None = Field(default=None, min_length=1, max_length=MAX_ENUM)
 
     @model_validator(mode="after")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, WithJsonSchema, model_validator
 
 from schemas.base import WireValue
 
@@ -15,6 +15,19 @@ Container = Literal["mp4", "webm", "mkv"]
 Packaging = Literal["hls", "dash"]
 Fit = Literal["contain", "pad", "crop", "stretch"]
 
+# One schema for what is sent and what is told: two of one name are no class of a generated client.
+FrameRate = Annotated[
+    Fraction,
+    Field(gt=0, le=240),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 240},
+                {"type": "string", "format": "fraction"},
+            ]
+        }
+    ),
+]
 DEFAULT_GOP_MS = 2000
 _MAX_CRF = {"h264": 51, "hevc": 51, "av1": 63, "vp9": 63}
 # What the encoders themselves refuse.
@@ -38,10 +51,10 @@ class VideoRecipe(WireValue):
     height: int | None = Field(default=None, ge=16, le=8192, multiple_of=2)
     bitrate: int | None = Field(default=None, ge=10_000, le=400_000_000)
     crf: int | None = Field(default=None, ge=0, le=63)
-    fps: Fraction | None = Field(default=None, gt=0, le=240)
+    fps: FrameRate | None = None
     gop: int | None = Field(default=None, ge=1, le=1200)
     fit: Fit = "contain"
-    upscale: bool = False
+    upscale: StrictBool = False
     rotation: Literal["apply", "keep"] = "apply"
     deinterlace: Literal["auto", "always", "never"] = "auto"
     bit_depth: Literal[8, 10] | None = None

@@ -6,7 +6,7 @@ import json
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -40,8 +40,8 @@ class ApiKeyPatch(WireValue):
     """What to change; `rotate` makes a new secret and lets the old one live for `graceSeconds`."""
 
     name: Name | None = None
-    enabled: bool | None = None
-    rotate: bool = False
+    enabled: StrictBool | None = None
+    rotate: StrictBool = False
     grace_seconds: int = Field(default=0, ge=0, le=_MAX_GRACE_S)
 
 

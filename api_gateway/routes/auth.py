@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NoReturn
 
 import anyio.to_thread
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -102,7 +102,7 @@ class VerifyView(WireValue):
 class LogoutBody(WireValue):
     """Whether every session of the user ends, or this one."""
 
-    everywhere: bool = False
+    everywhere: StrictBool = False
 
 
 class LogoutView(WireValue):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Body
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +28,7 @@ from schemas.accounts import Principal
 from schemas.base import WireValue
 from schemas.commands import CommandBase, CreateRenditions, LocalizeFile
 from schemas.connectors import Connector, Destination
-from schemas.errors import NotFound
+from schemas.errors import FieldInvalid, NotFound
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
@@ -49,7 +49,7 @@ class LocalizeBody(WireValue):
     """How to localize: as it is at its source, fetched anew where forced."""
 
     rendition_id: str | None = Field(default=None, min_length=1, max_length=200)
-    force: bool = False
+    force: StrictBool = False
 
 
 class _Asked(NamedTuple):
@@ -94,6 +94,8 @@ async def localize_file(
     wanted = body or _DEFAULT
     clip = clip_of(deps, connector, requested)
     asked = _Asked(caller, connector, requested, wanted, idempotency_key)
+    if wanted.rendition_id is not None:
+        await in_thread(_recipes, deps, caller.tenant_id, wanted.rendition_id)
     if clip is not None:
         carried = await by_clip(deps, connector, clip)
         accepted = await in_thread(_accept_clip, deps, asked, clip, carried)
@@ -138,6 +140,8 @@ async def get_localization(
 
 def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carried) -> Accepted:
     """A clip is localized by being made: it is one job with the clip of this fileId."""
+    if asked.wanted.rendition_id is not None:
+        raise FieldInvalid("a clip is kept as it is cut: leave renditionId out")
     wanted = ClipBody()
     check_range(deps.settings, clip, wanted, deps.clock())
     command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted, carried)

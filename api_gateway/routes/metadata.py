@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field, StrictInt, StringConstraints, field_validator
+from pydantic import Field, StrictBool, StrictInt, StringConstraints, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -78,7 +78,7 @@ class OwnViewBody(WireValue):
     """A view of the tenant's own; the records of a `timed` one are of stretches of a file."""
 
     name: Name
-    timed: bool = False
+    timed: StrictBool = False
     fields: Fields
 
     @field_validator("fields")

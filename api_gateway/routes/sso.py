@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Query
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, StrictBool, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -40,14 +40,18 @@ _FORM_FIELDS = 20
 _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 TenantName = Annotated[str, Path(alias="tenant", max_length=255, description="name or id")]
 TenantQuery = Annotated[str, Query(max_length=255, description="name or id")]
-_Optional = Annotated[str | None, Query(max_length=4096)]
+# RFC 6749 keeps all of them to ASCII; together they fit the longest request line there may be.
+_ASCII = r"^[ -~]*$"
+_Optional = Annotated[str | None, Query(max_length=2048, pattern=_ASCII)]
+_Code = Annotated[str | None, Query(max_length=4096, pattern=_ASCII)]
+_Words = Annotated[str | None, Query(max_length=1024)]
 Group = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class SsoBody(WireValue):
     """A tenant's provider; `roles` maps its groups, the highest role wins."""
 
-    enabled: bool = True
+    enabled: StrictBool = True
     issuer: str = Field(min_length=8, max_length=1000, pattern=r"^https?://[^\s\x00-\x1f\x7f]+$")
     client_id: str = Field(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")
     client_secret: SecretStr | None = Field(default=None, max_length=1000)
@@ -211,9 +215,9 @@ async def finish_sso(
     deps: Deps,
     tenant: TenantName,
     state: Annotated[str, Query(min_length=1, max_length=200)],
-    code: _Optional = None,
+    code: _Code = None,
     error: _Optional = None,
-    error_description: _Optional = None,
+    error_description: _Words = None,
     error_uri: _Optional = None,
     iss: _Optional = None,
     session_state: _Optional = None,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -48,7 +48,7 @@ class TenantPatch(WireValue):
     """What to change."""
 
     name: Name | None = None
-    mfa_required: bool | None = None
+    mfa_required: StrictBool | None = None
 
 
 class TenantView(WireValue):

@@ -57,6 +57,17 @@ from store.lookup import job_making
 from store.thumbs import Thumbs
 
 thumbnails: APIRouter = router("connectors")
+_DECLARED = operation("read", 404, 422, 425, 501, 502)
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_DECLARED["responses"][200] = {
+    "description": "The picture, or the sprite's cues",
+    "content": {
+        "image/jpeg": _BINARY,
+        "image/webp": _BINARY,
+        "text/vtt": {"schema": {"type": "string"}},
+    },
+}
+_DECLARED["responses"][202] = {"model": JobView, "description": "A worker makes it"}
 Kind = Literal["poster", "sprite", "vtt", "json"]
 MAX_BYTES = 32 * 1024 * 1024
 # A failure stands for so long before the same picture is tried again.
@@ -124,8 +135,8 @@ class _Wanted:
     "/v1/connectors/{id}/files/{fileId}/thumbnail",
     operation_id="getThumbnail",
     summary="A poster or sprite of a file, a clip or a moment of a channel",
-    response_model=JobView,
-    **operation("read", 404, 422, 425, 501, 502),
+    response_model=Storyboard,
+    **_DECLARED,
 )
 async def get_thumbnail(
     request: Request,

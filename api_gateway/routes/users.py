@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from pydantic import StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,7 +33,7 @@ class UserBody(WireValue):
     email: Email
     name: Name
     role: Role = "viewer"
-    mfa_required: bool = False
+    mfa_required: StrictBool = False
 
 
 class UserPatch(WireValue):
@@ -41,9 +42,9 @@ class UserPatch(WireValue):
     email: Email | None = None
     name: Name | None = None
     role: Role | None = None
-    enabled: bool | None = None
-    mfa_required: bool | None = None
-    reset_mfa: bool = False
+    enabled: StrictBool | None = None
+    mfa_required: StrictBool | None = None
+    reset_mfa: StrictBool = False
 
 
 class UserView(WireValue):

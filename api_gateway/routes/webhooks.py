@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import Field
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -59,7 +59,7 @@ class WebhookBody(WireValue):
     url: Url
     description: Description = ""
     events: Events | None = None
-    enabled: bool = True
+    enabled: StrictBool = True
 
 
 class WebhookPatch(WireValue):
@@ -69,8 +69,8 @@ class WebhookPatch(WireValue):
     url: Url | None = None
     description: Description | None = None
     events: Events | None = None
-    enabled: bool | None = None
-    rotate: bool = False
+    enabled: StrictBool | None = None
+    rotate: StrictBool = False
     grace_seconds: int = Field(default=_DAY_S, ge=0, le=_MAX_GRACE_S)
 
 
@@ -262,7 +262,7 @@ async def delete_webhook(
     summary="Send a webhook a test",
     status_code=202,
     response_model=DeliveryView,
-    **operation("admin", 400, 404, 413, 415, 422),
+    **operation("admin", 400, 404, 409, 413, 415, 422),
 )
 async def greet(
     request: Request, deps: Deps, caller: Caller, webhook_id: Id, _: IdempotencyKey = None

@@ -58,3 +58,13 @@ def test_answers_carry_safe_headers_and_a_request_id(kit: Kit) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["ratelimit-limit"]
+
+
+def test_a_method_too_many_is_told_every_one_there_is(kit: Kit) -> None:
+    connector = kit.connector()
+    several = kit.ask("OPTIONS", f"/v1/connectors/{connector}")
+    one = kit.ask("DELETE", "/v1/jobs")
+
+    assert (several.status_code, one.status_code) == (405, 405)
+    assert several.headers["allow"] == "DELETE, GET, PATCH"
+    assert one.headers["allow"] == "GET"
