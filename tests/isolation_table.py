@@ -45,19 +45,21 @@ _NEEDS_NOTHING = (
 _NO_IDS = {
     "read": (
         *("listConnectorTypes", "listConnectors", "listEvents", "listRenditions"),
-        *("listProjects", "listMetadataViews"),
+        "listMetadataViews",
         *("getTenant", "listDestinations"),
     ),
     "jobs": ("createRendition",),
     "connectors": ("createConnector", "createMetadataView"),
     "admin": (
-        *("listApiKeys", "createApiKey", "listUsers", "createUser", "listAudit", "exportAudit"),
+        *("listApiKeys", "createApiKey", "listUsers", "createUser"),
         *("updateTenant", "deleteTenant", "restoreTenant"),
         *("getTenantSso", "setTenantSso", "deleteTenantSso"),
         *("listWebhooks", "createWebhook"),
     ),
     "session": ("enrolMfa", "confirmMfa", "removeMfa", "logout"),
 }
+# Names of ids that are of other systems, or of a place within one thing.
+OF_OTHERS = frozenset({"channelId", "clientId", "fileId", "programmeId", "stationId"})
 _ID = ("id",)
 _UPLOAD = ("id", "uploadId")
 _FIRST_CLIP = "/tracks/children/0/children/0"
@@ -65,6 +67,8 @@ OPERATIONS: dict[str, Row] = {
     **{name: Row(None) for name in _NEEDS_NOTHING},
     **{name: Row(needs) for needs, names in _NO_IDS.items() for name in names},
     "updateApiKey": Row("admin", _ID),
+    "listAudit": Row("admin", query=("subject",)),
+    "exportAudit": Row("admin", query=("subject",)),
     "getUser": Row("admin", _ID),
     "updateUser": Row("admin", _ID),
     "deleteUser": Row("admin", _ID),
@@ -88,7 +92,9 @@ OPERATIONS: dict[str, Row] = {
     "deleteMetadataView": Row("connectors", _ID),
     "getChannelEpg": Row("read", _ID),
     "listSegmentExports": Row("read", _ID),
-    "exportSegment": Row("jobs", _ID, body=("/destination/connectorId",)),
+    "exportSegment": Row(
+        "jobs", _ID, body=("/destination/connectorId", "/ranges/0/connectorId", "/renditionId")
+    ),
     "createReference": Row("jobs", _ID),
     "getChannelStation": Row("read", _ID),
     "setChannelStation": Row("connectors", _ID, body=("/epgConnectorId",)),
@@ -98,7 +104,7 @@ OPERATIONS: dict[str, Row] = {
     "clipFromStream": Row("jobs", _ID),
     "getLocalization": Row("read", _ID),
     "getThumbnail": Row("read", _ID),
-    "localizeFile": Row("jobs", _ID),
+    "localizeFile": Row("jobs", _ID, body=("/renditionId",)),
     "createRenditionJob": Row("jobs", _ID, body=("/renditionIds/0", "/destination/connectorId")),
     "lookupStations": Row("read", query=("connectorId",)),
     "listJobs": Row("read", query=("connectorId",)),
@@ -108,11 +114,12 @@ OPERATIONS: dict[str, Row] = {
     "listJobEvents": Row("read", _ID),
     "retryJob": Row("jobs", _ID),
     "createProject": Row("jobs", body=(f"{_FIRST_CLIP}/metadata/cuttingroom/connectorId",)),
+    "listProjects": Row("read", query=("contributedBy", "editedBy")),
     "getProject": Row("read", _ID),
     "updateProject": Row("jobs", _ID),
     "replaceTimeline": Row("jobs", _ID, body=(f"{_FIRST_CLIP}/metadata/cuttingroom/connectorId",)),
     "deleteProject": Row("jobs", _ID),
-    "renderProject": Row("jobs", _ID, body=("/destination/connectorId",)),
+    "renderProject": Row("jobs", _ID, body=("/destination/connectorId", "/renditionId")),
     "createDestination": Row("connectors", body=("/connectorId",)),
     "getDestination": Row("read", _ID),
     "updateDestination": Row("connectors", _ID, body=("/connectorId",)),
