@@ -202,8 +202,9 @@ def test_a_cancelled_cut_takes_its_processes_with_it(
     took = until(lambda: client.job(job)["state"] == "cancelled", "the job cancelled")
 
     assert took < 4
-    assert not alive(frozen)
-    assert not list((running.stack.data / "work").glob(f"{job}*"))
+    until(lambda: not alive(frozen), "the end of its child", 4)
+    work = running.stack.data / "work"
+    until(lambda: not list(work.glob(f"{job}*")), "its folder gone", 4)
     assert client.clipped(connector, moment(asset))
 
 
