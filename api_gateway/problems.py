@@ -50,7 +50,7 @@ _CODES = {
     429: "rate_limited",
     501: "not_supported",
 }
-_RETRYABLE = frozenset({408, 423, 429, 502, 503, 504})
+_RETRYABLE = frozenset({408, 423, 425, 429, 502, 503, 504})
 # The tus protocol's own.
 _TITLES = {460: "Checksum Mismatch"}
 
@@ -116,7 +116,14 @@ def of_error(error: errors.CuttingRoomError) -> Problem:
     """The problem an error of ours is answered as."""
     status = _BY_CODE.get(error.error_code) or _status(error)
     headers = {"Retry-After": str(_retry_after_s(error))} if status in {429, 503} else {}
-    return Problem(status, error.message, code=error.error_code, headers=headers, held=_held(error))
+    return Problem(
+        status,
+        error.message,
+        code=error.error_code,
+        found=_found(error),
+        headers=headers,
+        held=_held(error),
+    )
 
 
 def unexpected() -> Problem:
@@ -127,7 +134,7 @@ def unexpected() -> Problem:
 def of_validation(found: Sequence[Any]) -> Problem:
     """The problem for what pydantic or FastAPI found wrong."""
     listed = [
-        FieldProblem(pointer=_pointer(one["loc"]), message=str(one["msg"])[:300])
+        FieldProblem(pointer=_pointer(one["loc"]), message=_said(one["msg"]))
         for one in list(found)[:50]
     ]
     missing_body = any(tuple(one["loc"]) == ("body",) for one in found)
@@ -180,6 +187,11 @@ def _held(error: errors.CuttingRoomError) -> dict[str, int] | None:
     if isinstance(error, errors.OutsideWindow) and error.held is not None:
         return {"startMs": error.held[0], "endMs": error.held[1]}
     return None
+
+
+def _said(message: object) -> str:
+    """What a rule of ours says, without the words pydantic puts before it."""
+    return str(message).removeprefix("Value error, ")[:300]
 
 
 def _pointer(loc: Sequence[str | int]) -> str:

@@ -290,12 +290,11 @@ class ApiKeys:
         return _key(row)
 
     def rotate(self, tenant_id: str, key_id: str, grace_ms: int) -> tuple[ApiKey, NewSecret]:
-        """The key with a new secret; the old one lives on for the grace."""
+        """The key with a new secret; older ones live on for the grace at most."""
         row, now = self._row(tenant_id, key_id), self._clock()
-        secret = keys.mint(row.public_id)
-        living = [pair for pair in row.previous_hashes if pair[1] > now]
-        if grace_ms > 0:
-            living = [[row.secret_hash, now + grace_ms], *living]
+        secret, until = keys.mint(row.public_id), now + grace_ms
+        older = [[row.secret_hash, until], *row.previous_hashes]
+        living = [[told, min(ends, until)] for told, ends in older if min(ends, until) > now]
         row.previous_hashes = living[:_KEPT_HASHES]
         row.secret_hash = secret.hash
         row.version += 1

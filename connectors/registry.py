@@ -185,4 +185,5 @@ def _parsed(model: type[Any], values: Mapping[str, Any], part: str) -> Any:
         # Input is left out on purpose: it may be a secret.
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = "/".join((part, *(str(step) for step in first["loc"])))
-        raise FieldInvalid(f"{where}: {first['msg']}", code="connector_config_invalid") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise FieldInvalid(f"{where}: {said}", code="connector_config_invalid") from None

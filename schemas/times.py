@@ -131,8 +131,15 @@ class RangeBody(WireValue):
         if self.timerange is not None:
             return parse_timerange(self.timerange)
         if self.start is not None and self.end is not None:
-            return time_range(parse_rfc3339(self.start), parse_rfc3339(self.end))
+            return time_range(_instant(self.start), _instant(self.end))
         return time_range(self.start_ms or 0, self.end_ms or 0)
 
     def _styles(self) -> tuple[tuple[str | int | None, ...], ...]:
         return ((self.start, self.end), (self.start_ms, self.end_ms), (self.timerange,))
+
+
+def _instant(text: str) -> int:
+    try:
+        return parse_rfc3339(text)
+    except FieldInvalid as error:
+        raise FieldInvalid(error.message, code="range_invalid") from error

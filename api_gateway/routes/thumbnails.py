@@ -57,7 +57,7 @@ from store.lookup import job_making
 from store.thumbs import Thumbs
 
 thumbnails: APIRouter = router("connectors")
-_DECLARED = operation("read", 404, 422, 425, 501, 502)
+_DECLARED = operation("read", 404, 410, 422, 425, 501, 502)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _DECLARED["responses"][200] = {
     "description": "The picture, or the sprite's cues",
@@ -76,7 +76,7 @@ _LOOKED_THROUGH = 200
 _CACHED = "private, max-age=300"
 # What time alone puts right is asked for again at once.
 _PASSING = frozenset(("in_future", "segment_missing"))
-_MISSING = frozenset(("media_invalid", "source_not_found"))
+_STATUS = {"media_invalid": 404, "source_not_found": 404, "out_of_window": 410}
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ def _refuse_again(deps: Gateway, wanted: _Wanted) -> None:
         if job.request.get("key") != wanted.key or job.error is None:
             continue
         if not job.error.retryable and job.error.code not in _PASSING:
-            status = 404 if job.error.code in _MISSING else 422
+            status = _STATUS.get(job.error.code, 422)
             raise Problem(status, job.error.message, code=job.error.code)
 
 

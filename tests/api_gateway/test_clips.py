@@ -111,6 +111,7 @@ def test_a_clip_of_the_future_waits_or_is_refused(kit: Kit) -> None:
     accepted = kit.clip(connector, file_id, body={"onFuture": "wait"})
 
     assert (refused.status_code, refused.json()["code"]) == (425, "in_future")
+    assert refused.json()["retryable"] is True
     assert accepted.status_code == 202
 
 

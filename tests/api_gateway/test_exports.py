@@ -81,6 +81,7 @@ def test_another_tenants_connector_in_a_range_is_unknown(kit: Kit) -> None:
 LATER = {"startMs": NOW_MS, "endMs": NOW_MS + 5000}
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "backwards": (asked(range={"startMs": 2000, "endMs": 1000}), 422, "range_invalid"),
+    "no instant": (asked(range={"start": "1643957046", "end": "x"}), 422, "range_invalid"),
     "two styles": (asked(range={**RANGE, "timerange": "[1:0_2:0)"}), 422, "range_invalid"),
     "too long": (asked(range={"startMs": 0, "endMs": 7 * 3600 * 1000}), 422, "too_long"),
     "too long together": (

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from connectors.egress import Egress
+from schemas.jobs import JobError
 from store.jobs import RedisLedger
 from store.thumbs import Thumbs
 from tests.e2e.sprite_kit import number_of
@@ -200,6 +201,19 @@ def test_a_clip_that_was_not_made_is_shown_from_its_channel(kit: Kit) -> None:
 
     assert answer.status_code == 202
     assert answer.json()["priority"] == "background"
+
+
+def test_a_moment_that_rolled_out_of_the_window_is_gone(kit: Kit) -> None:
+    asked = path(kit.connector(), "atMs=1000", FILE_ID)
+    kit.get(asked)
+    ledger = RedisLedger(kit.gateway.store)
+    lease = ledger.claim("sprite", "w", "n")
+    assert lease is not None
+    ledger.fail(lease, JobError(code="out_of_window", message="held: later", retryable=False))
+
+    answer = kit.get(asked)
+
+    assert (answer.status_code, answer.json()["code"]) == (410, "out_of_window")
 
 
 def test_pictures_of_one_tenant_are_not_another_ones(

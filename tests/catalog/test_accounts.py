@@ -61,6 +61,23 @@ def test_a_rotated_key_lives_through_its_grace(catalog: Catalog, clock: FixedClo
     assert (rotated.prefix, rotated.version) == (key.prefix, 2)
 
 
+def test_no_older_secret_outlives_the_grace_of_the_newest(
+    catalog: Catalog, clock: FixedClock
+) -> None:
+    tenant = a_tenant(catalog)
+    with catalog.write() as tx:
+        key, first = tx.api_keys.create(tenant, "ci", ("read",))
+        tx.api_keys.rotate(tenant, key.id, 60_000)
+
+    with catalog.write() as tx:
+        _, third = tx.api_keys.rotate(tenant, key.id, 0)
+
+    with catalog.read() as tx:
+        check = tx.api_keys.check(first.public_id)
+    assert check is not None
+    assert check.hashes == ((third.hash, None),)
+
+
 def test_use_is_written_at_most_once_a_minute(catalog: Catalog, clock: FixedClock) -> None:
     tenant = a_tenant(catalog)
     with catalog.write() as tx:
