@@ -78,7 +78,7 @@ def test_it_is_refused(
         "errors",
     }
     assert problem["detail"]
-    assert problem["retryable"] is False
+    assert problem["retryable"] is (row.status == 425)
 
 
 def test_the_table_is_long_and_says_each_thing_once() -> None:
