@@ -79,7 +79,10 @@ class Express:
         caller = await authenticate(request, self._gateway, "jobs")
         request.state.principal = caller
         try:
-            body = ClipBody.model_validate(await request.json()) if await request.body() else None
+            body = None
+            if raw := await request.body():
+                await request.json()  # refused here where it is no JSON of ours
+                body = ClipBody.model_validate_json(raw, strict=True, by_alias=True, by_name=False)
         except ValidationError:
             return None
         answer = await clip_from_stream(

@@ -6,23 +6,26 @@ OpenAPI document, so that tests can walk every operation by what it says of itse
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api_gateway import strictjson
 from api_gateway.auth import Meanwhile, Need, address, authenticate, spend
 from api_gateway.deps import caller, gateway, in_thread
-from api_gateway.problems import FieldProblem, Problem, ProblemBody
+from api_gateway.problems import FieldProblem, Problem, ProblemBody, of_validation
 
 MAX_BODY_BYTES = 256 * 1024
+BODY_S = 60.0
 SCOPE = "x-scope"
 MEANWHILE = "x-meanwhile"
 LIMITED = "x-limited"
@@ -67,6 +70,15 @@ class StrictRequest(Request):
         most = getattr(self.state, "most_bytes", MAX_BODY_BYTES)
         if _declared_length(self) > most:
             raise _too_long(most)
+        try:
+            async with asyncio.timeout(BODY_S):
+                return await self._gathered(most)
+        except TimeoutError:
+            raise _too_slow() from None
+        except ClientDisconnect:
+            raise Problem(400, "the client left before its body was here") from None
+
+    async def _gathered(self, most: int) -> bytes:
         parts, length = [], 0
         async for part in self.stream():
             length += len(part)
@@ -89,6 +101,7 @@ class StrictRoute(APIRoute):
         action = self.operation_id if need in _WRITTEN_DOWN and self.methods != {"GET"} else None
         known = frozenset(_query_names(self))
         takes_body = self.body_field is not None
+        spelled = _shape(self.body_field.field_info.annotation if self.body_field else None)
         form = FORM in extra.get("requestBody", {}).get("content", {})
         most_bytes = extra.get(BODY_BYTES, MAX_BODY_BYTES)
         depth = extra.get(BODY_DEPTH, strictjson.MAX_DEPTH)
@@ -106,6 +119,7 @@ class StrictRoute(APIRoute):
             _check_names(strict)
             _check_query(strict, known)
             await _check_body(strict, takes_body=takes_body, form=form)
+            await _check_spelling(strict, spelled)
             answer = await handle(strict)
             if need is not None or limited:
                 answer.headers.update(strict.state.rate)
@@ -238,9 +252,34 @@ async def _check_body(request: StrictRequest, *, takes_body: bool, form: bool) -
         raise Problem(422, "this operation takes no body", code="invalid")
 
 
+def _shape(wanted: Any) -> TypeAdapter[Any] | None:
+    """What judges a body's spelling; None where it is a document of another standard, or none."""
+    models = [one for one in (wanted, *get_args(wanted)) if isinstance(one, type)]
+    if not any(issubclass(one, BaseModel) for one in models):
+        return None
+    return TypeAdapter(wanted)
+
+
+async def _check_spelling(request: StrictRequest, shape: TypeAdapter[Any] | None) -> None:
+    """Refuse what only Python would take: a field by its name in code, or "5" for 5."""
+    raw = await request.body() if shape is not None else b""
+    if shape is None or not raw:
+        return
+    try:
+        shape.validate_json(raw, strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise of_validation([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
+
+
 def _declared_length(request: Request) -> int:
     given = request.headers.get("content-length", "")
     return int(given) if given.isdecimal() and len(given) < 16 else 0
+
+
+def _too_slow() -> Problem:
+    headers = {"Connection": "close"}
+    return Problem(408, f"the body took over {BODY_S:g} s", code="timed_out", headers=headers)
 
 
 def _too_long(most: int) -> Problem:

@@ -36,7 +36,7 @@ def seen(answer: httpx.Response) -> tuple[int, Any, dict[str, str]]:
         (b"null", 202),
         (b'{"mode":"exact","metadata":{"title":"Tor \xc3\xbc"}}', 202),
         (b'{"onFuture":"reject"}', 202),
-        (b'{"on_future":"reject"}', 202),
+        (b'{"on_future":"reject"}', 422),
         (b'{"mode":"best"}', 422),
         (b'{"metadata":{"n":1}}', 422),
         (b'{"unknown":1}', 422),
