@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema, model_validator
 
 from schemas.base import WireValue
 
@@ -15,10 +15,22 @@ Container = Literal["mp4", "webm", "mkv"]
 Packaging = Literal["hls", "dash"]
 Fit = Literal["contain", "pad", "crop", "stretch"]
 
+
+def _as_written(value: object) -> object:
+    """29.97 is 2997/100: what was written, not the binary number nearest to it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        return Fraction(repr(value) if isinstance(value, float) else value)
+    except ZeroDivisionError as error:
+        raise ValueError("a rate has no denominator of 0") from error
+
+
 # One schema for what is sent and what is told: two of one name are no class of a generated client.
 FrameRate = Annotated[
     Fraction,
     Field(gt=0, le=240),
+    BeforeValidator(_as_written),
     WithJsonSchema(
         {
             "anyOf": [
