@@ -126,7 +126,8 @@ class Postman:
 
     def close(self) -> None:
         """Stop sending; what is under way is put back to be sent again."""
-        self._stop.set()
+        with self._lock:  # nothing is handed to the threads after this
+            self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._receivers.close()
 
@@ -158,8 +159,16 @@ class Postman:
                 failed = claim.delivery_id in found.failing
                 self._busy[_name(claim)] = _UnderWay(claim, failed)
         for claim in found.claims:
-            self._pool.submit(self._send_and_leave, claim)
+            self._submit(claim)
         return len(found.claims)
+
+    def _submit(self, claim: Claim) -> None:
+        with self._lock:
+            if not self._stop.is_set():
+                self._pool.submit(self._send_and_leave, claim)
+                return
+            self._busy.pop(_name(claim), None)
+        self._deliveries.interrupted(claim)
 
     def _count(self) -> int:
         with self._lock:

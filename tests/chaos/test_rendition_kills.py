@@ -135,7 +135,7 @@ def test_killed_while_it_publishes(
     kill(int(reached.read_text()))
 
     job = crew.end_of(job_id)
-    assert job.attempt == 2
+    assert job.attempt >= 2
     whole(crew, job, key, tmp_path)
     if not crew.endpoint:
         ages = {(crew.folder / "media" / n).stat().st_mtime > killed_s for n in

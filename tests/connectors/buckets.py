@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 from mypy_boto3_s3.client import S3Client
 
@@ -42,6 +43,8 @@ def moto_server() -> Iterator[str]:
     server.start()
     try:
         endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        # All servers of a process share what they hold: an earlier test's must be forgotten.
+        s3_backends.reset()
         client_for(endpoint).create_bucket(Bucket=BUCKET)
         yield endpoint
         client_for(endpoint)._endpoint.http_session.close()  # type: ignore[attr-defined]
