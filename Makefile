@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$p; break; }; done)
 
+# One more than there are cores: many tests wait.
+WORKERS ?= $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 .PHONY: demo test browser check lint types imports up clean lock help
 
@@ -24,7 +26,7 @@ up: $(VENV)/.run
 	@$(BIN)/cuttingroom up --data data
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m pytest -q -m browser tests/browser

@@ -103,7 +103,7 @@ class Storyboard(WireValue):
     `start_ms` is the wall clock of time zero where the media came from a channel.
     """
 
-    version: Literal[1] = 1
+    version: int = Field(default=1, ge=1, le=1)
     duration_ms: int
     start_ms: int | None = None
     times: Seek

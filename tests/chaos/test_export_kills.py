@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -108,12 +109,11 @@ def test_killed_while_it_works(
     crew: Crew, origin: Origin, asset: HlsAsset, stem: str, child: int, tmp_path: Path
 ) -> None:
     recipe = RECIPE if child > 3 else None
-    job_id = crew.export(origin.url, asset, f"{stem}.mp4", recipe=recipe)
-    frozen = nth_child(child)
+    name, job_id, frozen = caught(crew, origin, asset, stem, child, recipe)
 
     kill(parent(parent(frozen)))
 
-    whole_once(crew, job_id, asset, stem, tmp_path)
+    whole_once(crew, job_id, asset, name, tmp_path)
     until(lambda: not alive(frozen), "the end of the jailed child")
 
 
@@ -180,10 +180,26 @@ def test_the_stages_are_told_in_order_with_a_progress_that_rises(
     assert any(eta is not None for _, _, eta in seen)
 
 
-def nth_child(wanted: int) -> int:
+def caught(
+    crew: Crew, origin: Origin, asset: HlsAsset, stem: str, child: int, recipe: Profile | None
+) -> tuple[str, str, int]:
+    """An export stopped in its child of that number: its name, job and child.
+
+    A child may be over before anybody sees it: then another export is made.
+    """
+    for turn in range(5):
+        name = f"{stem}{'abcde'[turn]}"
+        job_id = crew.export(origin.url, asset, f"{name}.mp4", recipe=recipe)
+        with suppress(AssertionError):
+            return name, job_id, nth_child(child, 5)
+        crew.end_of(job_id)
+    raise AssertionError(f"five exports were made before child {child} was seen")
+
+
+def nth_child(wanted: int, timeout_s: float = 30) -> int:
     """The jailed child of that number, stopped; those before it go on and end."""
-    frozen = freeze_next_child(os.getpid())
+    frozen = freeze_next_child(os.getpid(), timeout_s)
     for _ in range(wanted - 1):
         kill(frozen, signal.SIGCONT)
-        frozen = freeze_next_child(os.getpid(), but=frozen)
+        frozen = freeze_next_child(os.getpid(), timeout_s, but=frozen)
     return frozen

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,6 @@ from urllib.parse import quote
 from cli.stack import Credentials, Stack
 from schemas.settings import Settings
 from tests.chaos.processes import until
-from tests.redis_server import free_port
 
 FINAL = {"succeeded", "failed", "cancelled"}
 # Where services that run now answer: what is asked elsewhere is of no service.
@@ -128,17 +129,15 @@ def settings(folder: Path, **changes: Any) -> Settings:
 
 
 def free_ports() -> int:
-    """A port after which two more are free: those of the keeper's and the workers' numbers."""
+    """A port after which two more are free: those of the keeper's and the workers' numbers.
+
+    Below those that the system gives to outgoing connections, which come and go meanwhile.
+    """
     while True:
-        port = free_port()
-        with suppress(OSError):
-            for following in (port + 1, port + 2):
-                with closing(http.client.HTTPConnection("127.0.0.1", following, 1)) as probe:
-                    try:
-                        probe.connect()
-                    except ConnectionRefusedError:
-                        continue
-                    raise OSError
+        port = random.randrange(10_000, 32_000, 3)
+        with suppress(OSError), ExitStack() as held:
+            for each in range(port, port + 3):
+                held.enter_context(closing(socket.socket())).bind(("127.0.0.1", each))
             return port
 
 

@@ -276,15 +276,18 @@ def test_the_numbers_outlive_a_worker(
     client.ended(client.clipped(connector, moment(asset)))
     name = "cuttingroom_published_bytes_total"
     before = value(running.numbers(2), name)
-    job = client.clipped(connector, moment(asset))
-    slot = parent(parent(freeze_next_child(os.getpid())))
-
-    kill(slot)
-    done = client.ended(job)
+    published = 0.0
+    for _ in range(5):
+        job = client.clipped(connector, moment(asset))
+        kill(parent(parent(freeze_next_child(os.getpid()))))
+        done = client.ended(job)
+        published += done["result"]["file"]["size"]
+        if done["attempt"] == 2:  # else its child was caught with everything said already
+            break
     after = value(running.numbers(2), name)
 
     assert (done["state"], done["attempt"]) == ("succeeded", 2)
-    assert after == before + done["result"]["file"]["size"]
+    assert after == before + published
     assert value(running.numbers(1), "cuttingroom_jobs_lapsed_total", kind="clip") >= 1
 
 
