@@ -187,7 +187,7 @@ def test_back_ends_that_read_this_machine_or_wrap_others_are_never_used(name: st
         ("webdav", {"url": "https://a.test", "bearer_token_command": "id"}, {}),
         ("webdav", {"url": "https://a.test", "unix_socket": "/run/x"}, {}),
         ("s3", {"env_auth": True}, {}),
-        ("s3", {"shared_credentials_file": "/root/.aws/credentials"}, {}),
+        ("s3", {"shared_credentials_file": "/home/operator/.aws/credentials"}, {}),
         ("s3", {"profile": "default"}, {}),
         ("s3", {"secret_access_key": "in the open"}, {}),
     ],

@@ -255,7 +255,7 @@ def test_protection_is_noticed_wherever_it_stands() -> None:
         (["", "", "", ""], URL),
         (["media/", "", "", ""], "https://origin.test/live/channel/media/"),
         (["media/", "p1/", "video/", "hd/"], "https://origin.test/live/channel/media/p1/video/hd/"),
-        (["media/", "/root/", "", "v/"], "https://origin.test/root/v/"),
+        (["media/", "/top/", "", "v/"], "https://origin.test/top/v/"),
         (["", "https://cdn.test/x/", "../y/", ""], "https://cdn.test/y/"),
         (["", "//cdn.test/", "", ""], "https://cdn.test/"),
     ],
