@@ -277,10 +277,6 @@ CLIP = "/tracks/children/0/children/0"
             changed("metadata", "cuttingroom", "fileId", to="a\n"),
             f"{CLIP}/metadata/cuttingroom/fileId",
         ),
-        (
-            changed("metadata", "cuttingroom", "fileId", to="../x"),
-            f"{CLIP}/metadata/cuttingroom/fileId",
-        ),
         (changed("metadata", "cuttingroom", "channelId", to="ch1"), f"{CLIP}/metadata/cuttingroom"),
         (
             changed("metadata", to={"cuttingroom": of_channel("c", "ch", startMs=1.5)}),
