@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api_gateway import etag
+from api_gateway import etag, paging
 from api_gateway.deps import Gateway, body_hash, in_thread
 from catalog.engine import Transaction
 from schemas.base import Value
 
 _JSON = "application/json"
 _FIELD = "answer"
+
+T = TypeVar("T")
 
 
 class Answer(Value):
@@ -38,18 +41,32 @@ def answer(body: BaseModel, status: int = 200, **headers: str) -> Answer:
     return Answer(status=status, body=body.model_dump_json(by_alias=True), headers=spelled)
 
 
-def conditional(request: Request, body: bytes, tag: str | None = None) -> Response:
+def conditional(request: Request, body: BaseModel | bytes, tag: str | None = None) -> Response:
     """JSON under its ETag, or 304 where the client holds it."""
-    current = tag or etag.of_bytes(body)
+    text = body if isinstance(body, bytes) else body.model_dump_json(by_alias=True).encode()
+    current = tag or etag.of_bytes(text)
     headers = {"ETag": current, "Cache-Control": "no-cache"}
     if etag.is_known(request.headers.get("if-none-match"), current):
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type=_JSON, headers=headers)
+    return Response(text, media_type=_JSON, headers=headers)
 
 
-def page(items: list[Any], next_cursor: str | None) -> dict[str, Any]:
+def page(items: Iterable[BaseModel], next_cursor: str | None) -> Response:
     """The one form of a list."""
-    return {"items": items, "nextCursor": next_cursor}
+    shown = [one.model_dump(mode="json", by_alias=True) for one in items]
+    return Response(json.dumps({"items": shown, "nextCursor": next_cursor}), media_type=_JSON)
+
+
+def page_of(
+    kind: str,
+    found: Sequence[T],
+    limit: int,
+    view: Callable[[T], BaseModel],
+    place: Callable[[T], str] = attrgetter("id"),
+) -> Response:
+    """The first `limit` of what was found; where that is more, the cursor leads behind them."""
+    more = paging.cursor(kind, place(found[limit - 1])) if len(found) > limit else None
+    return page(map(view, found[:limit]), more)
 
 
 async def once(

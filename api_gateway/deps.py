@@ -23,7 +23,7 @@ from api_gateway.oidc import Oidc
 from api_gateway.ratelimit import Buckets
 from api_gateway.receiving import Receiving
 from catalog.accounts import LAST_USED_STEP_MS
-from catalog.engine import Catalog
+from catalog.engine import Catalog, Transaction
 from catalog.passwords import Passwords
 from connectors.base import ConnectorEnv
 from connectors.media_store import MediaStore, open_media_store
@@ -118,6 +118,24 @@ class Gateway:
     def media_store(self) -> MediaStore:
         """What the product keeps its own output in; opened when first needed."""
         return open_media_store(self.settings, self.clock)
+
+    async def read(self, look: Callable[[Transaction], T]) -> T:
+        """What a look into the catalogue finds, in one transaction beside the event loop."""
+
+        def call() -> T:
+            with self.catalog.read() as tx:
+                return look(tx)
+
+        return await in_thread(call)
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        """What a change of the catalogue answers; it is committed whole or not at all."""
+
+        def call() -> T:
+            with self.catalog.write() as tx:
+                return change(tx)
+
+        return await in_thread(call)
 
     def behind(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something behind the answer; closing waits for it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from starlette.responses import Response
+
 from schemas.base import WireValue
 from schemas.jobs import Job
 
@@ -38,3 +40,14 @@ def job_json(job: Job) -> bytes:
     """
     names = {name: job.request.get(name) for name in ("fileId", "requestedFileId")}
     return (job.model_dump_json(by_alias=True)[:-1] + "," + json.dumps(names)[1:]).encode()
+
+
+def job_answer(job: Job, status: int = 202, **headers: str) -> Response:
+    """The answer of who asked for a job; header names are spelled with underscores."""
+    spelled = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(
+        job_json(job),
+        status_code=status,
+        media_type="application/json",
+        headers={"Location": f"/v1/jobs/{job.id}", **spelled},
+    )

@@ -1,4 +1,4 @@
-"""Parameters that several operations take."""
+"""Parameters that several operations take, and how the less plain ones are read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Annotated
 from fastapi import Header, Path, Query
 
 from api_gateway.paging import DEFAULT_LIMIT, MAX_LIMIT
+from api_gateway.problems import FieldProblem, Problem
+from schemas.errors import FieldInvalid
+from schemas.times import parse_rfc3339
 
 Id = Annotated[str, Path(alias="id", max_length=200, description="the resource's id")]
 FileId = Annotated[
@@ -44,3 +47,15 @@ IdempotencyKey = Annotated[
     ),
 ]
 DEFAULT = DEFAULT_LIMIT
+
+
+def instant(name: str, text: str | None) -> int | None:
+    """Epoch milliseconds of a query parameter that is an RFC 3339 time."""
+    if text is None:
+        return None
+    try:
+        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
+        return parse_rfc3339(text.replace(" ", "+"))
+    except FieldInvalid as error:
+        found = [FieldProblem(pointer=f"#query/{name}", message=error.message)]
+        raise Problem(422, f"{name}: {error.message}", code="query_invalid", found=found) from None

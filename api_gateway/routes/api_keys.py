@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -11,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, paging
-from api_gateway.answers import Answer, answer, once, page
-from api_gateway.deps import Caller, Deps, in_thread
+from api_gateway.answers import Answer, answer, once, page_of
+from api_gateway.deps import Caller, Deps
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, Limit
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import operation, router
@@ -83,15 +82,8 @@ async def list_api_keys(
 ) -> Response:
     """In the order they were made, without their secrets."""
     after = paging.position(_KIND, cursor)
-
-    def read() -> tuple[ApiKey, ...]:
-        with deps.catalog.read() as tx:
-            return tx.api_keys.page(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
-    items = [_view(key).model_dump(mode="json") for key in found[:limit]]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    found = await deps.read(lambda tx: tx.api_keys.page(caller.tenant_id, after, limit + 1))
+    return page_of(_KIND, found, limit, _view)
 
 
 @api_keys.post(
@@ -137,13 +129,12 @@ async def update_api_key(
 ) -> Response:
     """A rotated key answers a new `secret`; the old one lives through the grace."""
 
-    def change() -> tuple[ApiKey, str | None]:
-        with deps.catalog.write() as tx:
-            held = tx.api_keys.get(caller.tenant_id, key_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            return _changed(tx, held, body)
+    def change(tx: Transaction) -> tuple[ApiKey, str | None]:
+        held = tx.api_keys.get(caller.tenant_id, key_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        return _changed(tx, held, body)
 
-    key, secret = await in_thread(change)
+    key, secret = await deps.write(change)
     deps.keys.drop(key.prefix.rpartition("_")[2])
     return answer(_view(key, secret), ETag=etag.of_version(key.version)).response
 

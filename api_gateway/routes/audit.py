@@ -6,20 +6,18 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from api_gateway import paging
-from api_gateway.answers import answer
+from api_gateway.answers import page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.params import DEFAULT, Cursor, Limit
+from api_gateway.params import DEFAULT, Cursor, Limit, instant
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import operation, router
 from catalog.audit import AuditFilter
 from schemas.accounts import AuditEntry
 from schemas.base import WireValue
-from schemas.errors import FieldInvalid
-from schemas.times import parse_rfc3339, rfc3339
+from schemas.times import rfc3339
 
 audit: APIRouter = router("audit")
 _KIND = "audit"
@@ -71,9 +69,7 @@ async def list_audit(
     wanted = _wanted(subject, action, since, until)
     before = paging.position(_KIND, cursor)
     found = await in_thread(_read, deps, caller.tenant_id, before, limit + 1, wanted)
-    more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
-    shown = tuple(_view(entry) for entry in found[:limit])
-    return answer(EntryPage(items=shown, next_cursor=more)).response
+    return page_of(_KIND, found, limit, _view)
 
 
 @audit.get(
@@ -125,8 +121,8 @@ def _wanted(
     return AuditFilter(
         subject=_text("subject", subject),
         action=_text("action", action),
-        from_ms=_instant("from", since),
-        to_ms=_instant("to", until),
+        from_ms=instant("from", since),
+        to_ms=instant("to", until),
     )
 
 
@@ -134,16 +130,6 @@ def _text(name: str, text: str | None) -> str | None:
     if text is not None and "\0" in text:
         raise _invalid(name, "a NUL is in no name")
     return text
-
-
-def _instant(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
-        return parse_rfc3339(text.replace(" ", "+"))
-    except (FieldInvalid, ValidationError) as error:
-        raise _invalid(name, str(error)) from error
 
 
 def _invalid(name: str, message: str) -> Problem:

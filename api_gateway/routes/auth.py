@@ -278,13 +278,12 @@ async def logout(
     url = await logout_url(deps, caller)
     everywhere = body is not None and body.everywhere
 
-    def end() -> tuple[str, ...]:
-        with deps.catalog.write() as tx:
-            if everywhere:
-                return tx.sessions.end_all(caller.tenant_id, str(caller.user_id))
-            return tx.sessions.end(caller.tenant_id, str(caller.session_id))
+    def end(tx: Transaction) -> tuple[str, ...]:
+        if everywhere:
+            return tx.sessions.end_all(caller.tenant_id, str(caller.user_id))
+        return tx.sessions.end(caller.tenant_id, str(caller.session_id))
 
-    ended = await in_thread(end)
+    ended = await deps.write(end)
     logins.forget_sessions(deps, ended)
     return answer(LogoutView(ended_sessions=len(ended), logout_url=url)).response
 
@@ -299,7 +298,7 @@ async def logout(
 async def get_jwks(request: Request, deps: Deps) -> Response:
     """An unknown `kid` is a reason to ask again: keys are rotated every month."""
     keys = KeysView.model_validate(await in_thread(deps.tokens.jwks))
-    return conditional(request, keys.model_dump_json().encode())
+    return conditional(request, keys)
 
 
 async def _proven(

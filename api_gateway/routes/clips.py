@@ -13,7 +13,7 @@ from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.clip_address import dedup_key, media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
@@ -109,12 +109,7 @@ async def clip_from_stream(
         idempotency_key=idempotency_key,
         body_hash=f"{command.dedup_key}\n{command.file_id}\n{wanted.model_dump_json()}",
     )
-    return Response(
-        job_json(accepted.job),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
-    )
+    return job_answer(accepted.job)
 
 
 @clips.get(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -13,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, guides, paging
-from api_gateway.answers import Answer, answer, conditional, once, page
+from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.problems import Problem
@@ -102,7 +101,7 @@ async def list_connector_types(request: Request, deps: Deps) -> Response:
     """Every type the service was started with."""
     items = await in_thread(_type_views, deps)
     listed = ConnectorTypePage(items=items)
-    return conditional(request, listed.model_dump_json(by_alias=True).encode())
+    return conditional(request, listed)
 
 
 @connectors.post(
@@ -170,19 +169,16 @@ async def list_connectors(
     after = paging.position(_KIND, cursor)
     types = _types(deps, type, capability)
 
-    def read() -> bytes:
+    def read() -> Response:
         holding = Localized(deps.store).sources(caller.tenant_id)
         deleted = holding if with_localized else frozenset[str]()
         with deps.catalog.read() as tx:
             found = tx.connectors.page(
                 caller.tenant_id, after, limit + 1, types=types, deleted=deleted
             )
-        shown = found[:limit]
-        more = paging.cursor(_KIND, shown[-1].id) if len(found) > limit else None
-        items = [_shown(deps, one, holding).model_dump(mode="json") for one in shown]
-        return json.dumps(page(items, more)).encode()
+        return page_of(_KIND, found, limit, lambda one: _shown(deps, one, holding))
 
-    return Response(await in_thread(read), media_type="application/json")
+    return await in_thread(read)
 
 
 @connectors.get(
@@ -198,8 +194,7 @@ async def get_connector(
     """As it is now, under its ETag."""
     found = await in_thread(_read, deps, caller.tenant_id, connector_id)
     view = await in_thread(_view, deps, found)
-    body = view.model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    return conditional(request, view, etag.of_version(found.version))
 
 
 @connectors.patch(
@@ -216,13 +211,12 @@ async def update_connector(
 ) -> Response:
     """Merge a patch into the connector; running jobs keep what they began with."""
 
-    def change() -> Connector:
-        with deps.catalog.write() as tx:
-            held = tx.connectors.get(caller.tenant_id, connector_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            return tx.connectors.change(caller.tenant_id, _patched(deps, held, body))
+    def change(tx: Transaction) -> Connector:
+        held = tx.connectors.get(caller.tenant_id, connector_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        return tx.connectors.change(caller.tenant_id, _patched(deps, held, body))
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     deps.connectors.drop(caller.tenant_id, connector_id)
     await guides.forget(deps, caller.tenant_id, connector_id)
     view = await in_thread(_view, deps, changed)
@@ -248,13 +242,12 @@ async def delete_connector(
     if not force:
         await in_thread(_refuse_busy, deps, caller.tenant_id, connector_id)
 
-    def delete() -> None:
-        with deps.catalog.write() as tx:
-            held = tx.connectors.get(caller.tenant_id, connector_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            tx.connectors.delete(caller.tenant_id, connector_id)
+    def delete(tx: Transaction) -> None:
+        held = tx.connectors.get(caller.tenant_id, connector_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        tx.connectors.delete(caller.tenant_id, connector_id)
 
-    await in_thread(delete)
+    await deps.write(delete)
     await guides.forget(deps, caller.tenant_id, connector_id)
     deps.connectors.drop(caller.tenant_id, connector_id)
     return Response(status_code=204)

@@ -15,11 +15,11 @@ from api_gateway import etag, guides, paging
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.guides import Pending
-from api_gateway.jobviews import job_json
-from api_gateway.params import DEFAULT, Cursor, Id, IfMatch, IfNoneMatch, Limit
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.jobviews import job_answer
+from api_gateway.params import DEFAULT, Cursor, Id, IfMatch, IfNoneMatch, Limit, instant
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
+from catalog.engine import Transaction
 from connectors.base import Live
 from pipelines import epg as pipeline
 from pipelines import xmltv
@@ -29,7 +29,7 @@ from schemas.base import WireValue
 from schemas.connectors import Connector
 from schemas.errors import FieldInvalid
 from schemas.guides import MAX_OFFSET_MS, Programme, Station, StationMapping
-from schemas.times import TimeRange, parse_rfc3339, rfc3339, time_range
+from schemas.times import TimeRange, rfc3339, time_range
 from store.epg import Guides
 
 epg: APIRouter = router("epg")
@@ -147,7 +147,7 @@ async def lookup_stations(
         stations = await in_thread(Guides(deps.store).stations, caller.tenant_id, connector.id)
         found += [(connector.id, s) for s in pipeline.found(stations, q, country)]
     page = await in_thread(_station_page, found, after, limit)
-    return conditional(request, page.model_dump_json(by_alias=True).encode())
+    return conditional(request, page)
 
 
 def _station_page(found: list[tuple[str, Station]], after: str | None, limit: int) -> StationPage:
@@ -174,11 +174,9 @@ async def _guides_of(
         return (await _guide(deps, caller.tenant_id, connector_id),)
     able = frozenset(kind.name for kind in deps.registry.types() if "epg" in kind.capabilities)
 
-    def read() -> tuple[Connector, ...]:
-        with deps.catalog.read() as tx:
-            return tx.connectors.page(caller.tenant_id, None, _MOST_GUIDES, types=able)
-
-    return await in_thread(read)
+    return await deps.read(
+        lambda tx: tx.connectors.page(caller.tenant_id, None, _MOST_GUIDES, types=able)
+    )
 
 
 async def _guide(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
@@ -246,8 +244,8 @@ def _xmltv(request: Request, station: Station, programmes: tuple[Programme, ...]
 
 
 def _span(from_: str | None, to: str | None, now_ms: int) -> TimeRange:
-    start_ms = _instant("from", from_)
-    end_ms = _instant("to", to)
+    start_ms = instant("from", from_)
+    end_ms = instant("to", to)
     if start_ms is None:
         start_ms = now_ms if end_ms is None or end_ms > now_ms else end_ms - _DAY_MS
     span = time_range(start_ms, start_ms + _DAY_MS if end_ms is None else end_ms)
@@ -258,24 +256,8 @@ def _span(from_: str | None, to: str | None, now_ms: int) -> TimeRange:
     return span
 
 
-def _instant(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
-        return parse_rfc3339(text.replace(" ", "+"))
-    except FieldInvalid as error:
-        found = [FieldProblem(pointer=f"#query/{name}", message=error.message)]
-        raise Problem(422, f"{name}: {error.message}", code="query_invalid", found=found) from error
-
-
 def _pending(pending: Pending) -> Response:
-    return Response(
-        job_json(pending.job),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{pending.job.id}", "Retry-After": "2"},
-    )
+    return job_answer(pending.job, Retry_After="2")
 
 
 @epg.get(
@@ -295,14 +277,10 @@ async def get_channel_station(
 ) -> Response:
     """As it was set by hand."""
     connector = await known_connector(deps, caller.tenant_id, connector_id)
-
-    def read() -> StationMapping:
-        with deps.catalog.read() as tx:
-            return tx.channel_stations.get(caller.tenant_id, connector.id, channel_id)
-
-    found = await in_thread(read)
-    body = _mapping_view(found).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    found = await deps.read(
+        lambda tx: tx.channel_stations.get(caller.tenant_id, connector.id, channel_id)
+    )
+    return conditional(request, _mapping_view(found), etag.of_version(found.version))
 
 
 @epg.put(
@@ -342,14 +320,13 @@ async def set_channel_station(
         offset_ms=body.offset_ms,
     )
 
-    def put() -> StationMapping:
-        with deps.catalog.write() as tx:
-            held = tx.channel_stations.find(caller.tenant_id, connector.id, channel_id)
-            if if_match is not None:
-                etag.check_match(if_match, etag.of_version(held.version if held else 0))
-            return tx.channel_stations.put(caller.tenant_id, wanted)
+    def put(tx: Transaction) -> StationMapping:
+        held = tx.channel_stations.find(caller.tenant_id, connector.id, channel_id)
+        if if_match is not None:
+            etag.check_match(if_match, etag.of_version(held.version if held else 0))
+        return tx.channel_stations.put(caller.tenant_id, wanted)
 
-    made = await in_thread(put)
+    made = await deps.write(put)
     return Response(
         _mapping_view(made).model_dump_json(by_alias=True),
         media_type="application/json",
@@ -371,11 +348,10 @@ async def remove_channel_station(
     """The guide itself stays."""
     connector = await known_connector(deps, caller.tenant_id, connector_id)
 
-    def remove() -> None:
-        with deps.catalog.write() as tx:
-            tx.channel_stations.delete(caller.tenant_id, connector.id, channel_id)
+    def remove(tx: Transaction) -> None:
+        tx.channel_stations.delete(caller.tenant_id, connector.id, channel_id)
 
-    await in_thread(remove)
+    await deps.write(remove)
 
 
 @epg.get(
@@ -407,7 +383,7 @@ async def suggest_stations(
         found += [_suggestion_view(guide.id, one) for one in likely]
     best = tuple(sorted(found, key=lambda one: -one.score)[: pipeline.SUGGESTED])
     page = SuggestionPage(items=best)
-    return conditional(request, page.model_dump_json(by_alias=True).encode())
+    return conditional(request, page)
 
 
 def _suggestion_view(connector_id: str, one: Suggestion) -> SuggestionView:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query
@@ -14,8 +13,8 @@ from api_gateway.annotations import by_parts
 from api_gateway.answers import page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import DestinationBody, destination
-from api_gateway.jobviews import JobPage, JobView, job_json, job_view
-from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, Limit
+from api_gateway.jobviews import JobPage, JobView, job_answer, job_view
+from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, Limit, instant
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routes.epg import ChannelId
@@ -37,7 +36,7 @@ from schemas.errors import FieldInvalid, InFuture, NotFound
 from schemas.jobs import State
 from schemas.profiles import Profile
 from schemas.settings import Settings
-from schemas.times import RangeBody, TimeRange, parse_rfc3339, rfc3339
+from schemas.times import RangeBody, TimeRange, rfc3339
 from store.listing import JobFilter
 
 exports: APIRouter = router("connectors")
@@ -164,12 +163,7 @@ async def export_segment(
         idempotency_key=idempotency_key,
         body_hash=f"export\n{connector.id}\n{channel_id}\n{body.model_dump_json()}",
     )
-    return Response(
-        job_json(accepted.job),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
-    )
+    return job_answer(accepted.job)
 
 
 @exports.get(
@@ -197,16 +191,15 @@ async def list_segment_exports(
         kind="export",
         connector_id=connector.id,
         channel_id=channel_id,
-        from_ms=_instant("from", from_),
-        to_ms=_instant("to", to),
+        from_ms=instant("from", from_),
+        to_ms=instant("to", to),
     )
     after = paging.position(_KIND, cursor)
     listed = await in_thread(
         deps.jobs.list, caller.tenant_id, wanted, limit=min(limit, _LARGEST_PAGE), cursor=after
     )
     more = paging.cursor(_KIND, listed.next_cursor) if listed.next_cursor else None
-    items = [job_view(job).model_dump(mode="json") for job in listed.items]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    return page((job_view(job) for job in listed.items), more)
 
 
 def check_parts(
@@ -353,13 +346,3 @@ def _words(
     return {
         **said, "connectorId": connector.id, "channelId": channel_id, "resolvedRanges": resolved
     }  # fmt: skip
-
-
-def _instant(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
-        return parse_rfc3339(text.replace(" ", "+"))
-    except FieldInvalid as error:
-        raise _wrong(f"#query/{name}", f"{name}: {error.message}", "query_invalid") from error

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,12 +13,9 @@ from api_gateway import paging
 from api_gateway.answers import Answer, conditional, once_outside, page
 from api_gateway.deps import Caller, Deps, in_thread
 from api_gateway.jobviews import JobPage, JobView, job_json, job_view
-from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfNoneMatch, Limit
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfNoneMatch, Limit, instant
 from api_gateway.routing import operation, router
-from schemas.errors import FieldInvalid
 from schemas.jobs import Job, Kind, State
-from schemas.times import parse_rfc3339
 from store.listing import JobFilter
 
 jobs: APIRouter = router("jobs")
@@ -55,8 +50,8 @@ async def list_jobs(
         kind=kind,
         connector_id=connector_id,
         channel_id=channel_id,
-        from_ms=_instant("from", from_),
-        to_ms=_instant("to", to),
+        from_ms=instant("from", from_),
+        to_ms=instant("to", to),
     )
     after = paging.position(_KIND, cursor)
     listed = await in_thread(
@@ -67,8 +62,7 @@ async def list_jobs(
         cursor=after,
     )
     more = paging.cursor(_KIND, listed.next_cursor) if listed.next_cursor else None
-    items = [job_view(job).model_dump(mode="json") for job in listed.items]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    return page((job_view(job) for job in listed.items), more)
 
 
 @jobs.get(
@@ -125,14 +119,3 @@ def _acted(act: Callable[[str, str], Job], tenant_id: str, job_id: str) -> Calla
         return Answer(status=202, body=body, headers={"Location": f"/v1/jobs/{job_id}"})
 
     return call
-
-
-def _instant(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
-        return parse_rfc3339(text.replace(" ", "+"))
-    except (FieldInvalid, ValidationError) as error:
-        found = [FieldProblem(pointer=f"#query/{name}", message=str(error))]
-        raise Problem(422, f"{name}: {error}", code="query_invalid", found=found) from error

@@ -14,7 +14,7 @@ from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.rawpath import file_id as file_id_of
@@ -102,12 +102,7 @@ async def localize_file(
     else:
         known = await in_thread(_known, deps, asked)
         accepted = known or await _accept_new(deps, asked)
-    return Response(
-        job_json(accepted.job),
-        status_code=202 if accepted.created else 200,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
-    )
+    return job_answer(accepted.job, 202 if accepted.created else 200)
 
 
 @localize.get(

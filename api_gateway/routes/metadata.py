@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -14,8 +13,8 @@ from starlette.responses import Response
 
 from api_gateway import etag, paging
 from api_gateway.annotations import place_of, view_of
-from api_gateway.answers import Answer, answer, conditional, once, page
-from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.answers import Answer, answer, conditional, once, page_of
+from api_gateway.deps import Caller, Deps, Gateway
 from api_gateway.file_place import named
 from api_gateway.params import (
     DEFAULT,
@@ -187,15 +186,8 @@ async def list_metadata_views(
 ) -> Response:
     """In the order they were made; those every tenant has are not among them."""
     after = paging.position(_VIEWS, cursor)
-
-    def read() -> tuple[OwnView, ...]:
-        with deps.catalog.read() as tx:
-            return tx.metadata.views(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(_VIEWS, found[limit - 1].id) if len(found) > limit else None
-    items = [_own_view(one).model_dump(mode="json") for one in found[:limit]]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    found = await deps.read(lambda tx: tx.metadata.views(caller.tenant_id, after, limit + 1))
+    return page_of(_VIEWS, found, limit, _own_view)
 
 
 @metadata.post(
@@ -233,14 +225,8 @@ async def get_metadata_view(
     request: Request, deps: Deps, caller: Caller, view_id: Id, _: IfNoneMatch = None
 ) -> Response:
     """As it is now, under its ETag."""
-
-    def read() -> OwnView:
-        with deps.catalog.read() as tx:
-            return tx.metadata.view(caller.tenant_id, view_id)
-
-    found = await in_thread(read)
-    body = _own_view(found).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    found = await deps.read(lambda tx: tx.metadata.view(caller.tenant_id, view_id))
+    return conditional(request, _own_view(found), etag.of_version(found.version))
 
 
 @metadata.patch(
@@ -259,13 +245,12 @@ async def update_metadata_view(
     if body.name is not None:
         _check_name(body.name)
 
-    def change() -> OwnView:
-        with deps.catalog.write() as tx:
-            held = tx.metadata.view(caller.tenant_id, view_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            return tx.metadata.change_view(held, body.name or held.name, body.fields or held.fields)
+    def change(tx: Transaction) -> OwnView:
+        held = tx.metadata.view(caller.tenant_id, view_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        return tx.metadata.change_view(held, body.name or held.name, body.fields or held.fields)
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(_own_view(changed), ETag=etag.of_version(changed.version)).response
 
 
@@ -282,13 +267,12 @@ async def delete_metadata_view(
 ) -> Response:
     """409 `view_in_use` while there are records of it."""
 
-    def delete() -> None:
-        with deps.catalog.write() as tx:
-            held = tx.metadata.view(caller.tenant_id, view_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            tx.metadata.delete_view(caller.tenant_id, view_id)
+    def delete(tx: Transaction) -> None:
+        held = tx.metadata.view(caller.tenant_id, view_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        tx.metadata.delete_view(caller.tenant_id, view_id)
 
-    await in_thread(delete)
+    await deps.write(delete)
     return Response(status_code=204)
 
 
@@ -308,17 +292,13 @@ async def list_metadata_definitions(
     """Those every tenant has, then the tenant's own."""
     await _content(deps, caller.tenant_id, connector_id)
 
-    def read() -> tuple[OwnView, ...]:
-        with deps.catalog.read() as tx:
-            return tx.metadata.views(caller.tenant_id)
-
-    own = await in_thread(read)
+    own = await deps.read(lambda tx: tx.metadata.views(caller.tenant_id))
     items = (
         *(MetadataViewView(**dict(view), built_in=True) for view in BUILT_IN.values()),
         *(_definition(view) for view in own),
     )
     listed = MetadataDefinitions(items=items)
-    return conditional(request, listed.model_dump_json(by_alias=True).encode())
+    return conditional(request, listed)
 
 
 @metadata.get(
@@ -350,14 +330,10 @@ async def search_metadata(
         _check_text(each)
     kind = f"{_FOUND}\n{connector.fingerprint}\n{wanted}"
     after = paging.position(kind, cursor)
-
-    def read() -> tuple[KeptRecord, ...]:
-        with deps.catalog.read() as tx:
-            return tx.metadata.search(place_of(connector), wanted, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(kind, found[limit - 1].id) if len(found) > limit else None
-    return _listed(found[:limit], more)
+    found = await deps.read(
+        lambda tx: tx.metadata.search(place_of(connector), wanted, after, limit + 1)
+    )
+    return page_of(kind, found, limit, _record)
 
 
 @metadata.get(
@@ -383,17 +359,12 @@ async def list_metadata(
     _check_text(view)
     kind = f"{_RECORDS}\n{connector.fingerprint}\n{meant}\n{view}"
     after = _position(paging.position(kind, cursor))
-
-    def read() -> tuple[KeptRecord, ...]:
-        with deps.catalog.read() as tx:
-            return tx.metadata.of_file(
-                place_of(connector), meant, view=view, after=after, limit=limit + 1
-            )
-
-    found = await in_thread(read)
-    last = position(found[limit - 1]) if len(found) > limit else None
-    more = None if last is None else paging.cursor(kind, f"{last.start_ms} {last.id}")
-    return _listed(found[:limit], more)
+    found = await deps.read(
+        lambda tx: tx.metadata.of_file(
+            place_of(connector), meant, view=view, after=after, limit=limit + 1
+        )
+    )
+    return page_of(kind, found, limit, _record, _place)
 
 
 @metadata.post(
@@ -445,14 +416,8 @@ async def get_metadata(
     request: Request, deps: Deps, caller: Caller, record_id: Id, _: IfNoneMatch = None
 ) -> Response:
     """As it is now, under its ETag; also where its connector was deleted."""
-
-    def read() -> KeptRecord:
-        with deps.catalog.read() as tx:
-            return tx.metadata.get(caller.tenant_id, record_id)
-
-    found = await in_thread(read)
-    body = _record(found).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    found = await deps.read(lambda tx: tx.metadata.get(caller.tenant_id, record_id))
+    return conditional(request, _record(found), etag.of_version(found.version))
 
 
 @metadata.patch(
@@ -477,20 +442,19 @@ async def update_metadata(
 ) -> Response:
     """Merge a patch into the record, and check the whole again by its view."""
 
-    def change() -> KeptRecord:
-        with deps.catalog.write() as tx:
-            held = tx.metadata.get(caller.tenant_id, record_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            view = view_of(tx, caller.tenant_id, held.view)
-            given = body.model_fields_set
-            start_ms = body.start_ms if "start_ms" in given else held.start_ms
-            end_ms = body.end_ms if "end_ms" in given else held.end_ms
-            # What a field held that the view has no more goes with the first change.
-            kept = {name: v for name, v in held.values.items() if view.field(name)}
-            values = _values(view, {**kept, **body.values}, start_ms, end_ms)
-            return tx.metadata.change(held, values, start_ms, end_ms)
+    def change(tx: Transaction) -> KeptRecord:
+        held = tx.metadata.get(caller.tenant_id, record_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        view = view_of(tx, caller.tenant_id, held.view)
+        given = body.model_fields_set
+        start_ms = body.start_ms if "start_ms" in given else held.start_ms
+        end_ms = body.end_ms if "end_ms" in given else held.end_ms
+        # What a field held that the view has no more goes with the first change.
+        kept = {name: v for name, v in held.values.items() if view.field(name)}
+        values = _values(view, {**kept, **body.values}, start_ms, end_ms)
+        return tx.metadata.change(held, values, start_ms, end_ms)
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(_record(changed), ETag=etag.of_version(changed.version)).response
 
 
@@ -507,13 +471,12 @@ async def delete_metadata(
 ) -> Response:
     """What was made with it keeps it."""
 
-    def delete() -> None:
-        with deps.catalog.write() as tx:
-            held = tx.metadata.get(caller.tenant_id, record_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            tx.metadata.delete(caller.tenant_id, record_id)
+    def delete(tx: Transaction) -> None:
+        held = tx.metadata.get(caller.tenant_id, record_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        tx.metadata.delete(caller.tenant_id, record_id)
 
-    await in_thread(delete)
+    await deps.write(delete)
     return Response(status_code=204)
 
 
@@ -597,6 +560,11 @@ def _position(text: str | None) -> Position | None:
     return Position(int(match[1]), match[2])
 
 
+def _place(record: KeptRecord) -> str:
+    last = position(record)
+    return f"{last.start_ms} {last.id}"
+
+
 def _definition(view: OwnView) -> MetadataViewView:
     return MetadataViewView(
         id=view.id, name=view.name, timed=view.timed, fields=view.fields, built_in=False
@@ -624,8 +592,3 @@ def _record(record: KeptRecord) -> MetadataRecordView:
         updated_at=rfc3339(record.updated_ms),
         links={"self": f"/v1/metadata/{record.id}"},
     )
-
-
-def _listed(records: Iterable[KeptRecord], more: str | None) -> Response:
-    items = [_record(one).model_dump(mode="json") for one in records]
-    return Response(json.dumps(page(items, more)), media_type="application/json")

@@ -121,19 +121,18 @@ async def confirm_mfa(
     await logins.admit(deps, _name(user_id))
     codes = tuple(new_code() for _ in range(_RECOVERY_CODES))
 
-    def confirm() -> tuple[str, ...]:
-        with deps.catalog.write() as tx:
-            state = tx.factors.state(tenant_id, user_id)
-            if state.sealed_pending is None:
-                raise Problem(409, "nothing to confirm; enrol first", code="not_enrolling")
-            step = _step(deps, tenant_id, user_id, state.sealed_pending, body.code)
-            if step is None:
-                raise Problem(400, "the code is wrong", code="code_invalid")
-            tx.factors.confirm(tenant_id, user_id, step, codes)
-            tx.attempts.clear(_name(user_id))
-            return tx.sessions.end_all(tenant_id, user_id, but=caller.session_id)
+    def confirm(tx: Transaction) -> tuple[str, ...]:
+        state = tx.factors.state(tenant_id, user_id)
+        if state.sealed_pending is None:
+            raise Problem(409, "nothing to confirm; enrol first", code="not_enrolling")
+        step = _step(deps, tenant_id, user_id, state.sealed_pending, body.code)
+        if step is None:
+            raise Problem(400, "the code is wrong", code="code_invalid")
+        tx.factors.confirm(tenant_id, user_id, step, codes)
+        tx.attempts.clear(_name(user_id))
+        return tx.sessions.end_all(tenant_id, user_id, but=caller.session_id)
 
-    logins.forget_sessions(deps, (*await in_thread(confirm), str(caller.session_id)))
+    logins.forget_sessions(deps, (*await deps.write(confirm), str(caller.session_id)))
     return answer(RecoveryCodesView(recovery_codes=codes)).response
 
 
@@ -149,14 +148,13 @@ async def remove_mfa(deps: Deps, caller: Caller) -> Response:
     """Refused where the tenant or an admin requires one."""
     tenant_id, user_id = caller.tenant_id, str(caller.user_id)
 
-    def remove() -> None:
-        with deps.catalog.write() as tx:
-            user, tenant = tx.users.get(tenant_id, user_id), tx.tenants.get(tenant_id)
-            if user.mfa_required or tenant.mfa_required:
-                raise Problem(409, "a second factor is required here", code="mfa_required")
-            tx.factors.remove(tenant_id, user_id)
+    def remove(tx: Transaction) -> None:
+        user, tenant = tx.users.get(tenant_id, user_id), tx.tenants.get(tenant_id)
+        if user.mfa_required or tenant.mfa_required:
+            raise Problem(409, "a second factor is required here", code="mfa_required")
+        tx.factors.remove(tenant_id, user_id)
 
-    await in_thread(remove)
+    await deps.write(remove)
     return Response(status_code=204)
 
 

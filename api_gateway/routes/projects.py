@@ -11,9 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, negotiation, paging
-from api_gateway.answers import Answer, answer, conditional, once, page
+from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.params import (
+    DEFAULT,
+    Cursor,
+    Id,
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    Limit,
+    instant,
+)
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import BodyLimits, operation, router
 from catalog.engine import Transaction
@@ -22,10 +31,10 @@ from pipelines import cut_lists, otio
 from pipelines.otio import TimelineRefused
 from pipelines.render import media_time
 from schemas.base import WireValue
-from schemas.errors import FieldInvalid, NotFound
+from schemas.errors import NotFound
 from schemas.projects import Project, ProjectFilter, ProjectSort
 from schemas.timelines import Edit, Timeline, Warned
-from schemas.times import parse_rfc3339, rfc3339
+from schemas.times import rfc3339
 
 projects: APIRouter = router("projects")
 DOCUMENT = BodyLimits(most_bytes=4 * 1024 * 1024, depth=64)
@@ -203,22 +212,14 @@ async def list_projects(
         edited_by=edited_by,
         contributed_by=contributed_by,
         status=status,
-        updated_from_ms=_instant("updatedFrom", updated_from),
-        updated_to_ms=_instant("updatedTo", updated_to),
+        updated_from_ms=instant("updatedFrom", updated_from),
+        updated_to_ms=instant("updatedTo", updated_to),
         sort=sort,
     )
     kind = f"{_KIND}:{sort}"
     after = _position(paging.position(kind, cursor))
-
-    def read() -> tuple[Project, ...]:
-        with deps.catalog.read() as tx:
-            return tx.projects.page(caller.tenant_id, wanted, after, limit + 1)
-
-    found = await in_thread(read)
-    last = json.dumps(position(found[limit - 1], wanted)) if len(found) > limit else None
-    more = paging.cursor(kind, last) if last else None
-    items = [view(one).model_dump(mode="json") for one in found[:limit]]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    found = await deps.read(lambda tx: tx.projects.page(caller.tenant_id, wanted, after, limit + 1))
+    return page_of(kind, found, limit, view, lambda last: json.dumps(position(last, wanted)))
 
 
 @projects.post(
@@ -308,15 +309,14 @@ async def update_project(
 ) -> Response:
     """Whoever changes it is who wrote last."""
 
-    def change() -> Project:
-        with deps.catalog.write() as tx:
-            held = tx.projects.get(caller.tenant_id, project_id)
-            etag.check_match(_plain(if_match), etag.of_version(held.version))
-            if body.title is None and body.status is None:
-                return held
-            return tx.projects.change(held, caller.subject, title=body.title, status=body.status)
+    def change(tx: Transaction) -> Project:
+        held = tx.projects.get(caller.tenant_id, project_id)
+        etag.check_match(_plain(if_match), etag.of_version(held.version))
+        if body.title is None and body.status is None:
+            return held
+        return tx.projects.change(held, caller.subject, title=body.title, status=body.status)
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(view(changed), ETag=etag.of_version(changed.version)).response
 
 
@@ -340,13 +340,12 @@ async def replace_timeline(
     await in_thread(_check_connectors, deps, caller.tenant_id, timeline)
     document = _kept(body)
 
-    def change() -> Project:
-        with deps.catalog.write() as tx:
-            held = tx.projects.get(caller.tenant_id, project_id)
-            etag.check_match(_plain(if_match), etag.of_version(held.version))
-            return tx.projects.change(held, caller.subject, document=document)
+    def change(tx: Transaction) -> Project:
+        held = tx.projects.get(caller.tenant_id, project_id)
+        etag.check_match(_plain(if_match), etag.of_version(held.version))
+        return tx.projects.change(held, caller.subject, document=document)
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(_detail(changed, timeline), ETag=etag.of_version(changed.version)).response
 
 
@@ -363,13 +362,12 @@ async def delete_project(
 ) -> Response:
     """Its timeline goes with it."""
 
-    def delete() -> None:
-        with deps.catalog.write() as tx:
-            held = tx.projects.get(caller.tenant_id, project_id)
-            etag.check_match(_plain(if_match), etag.of_version(held.version))
-            tx.projects.delete(caller.tenant_id, project_id)
+    def delete(tx: Transaction) -> None:
+        held = tx.projects.get(caller.tenant_id, project_id)
+        etag.check_match(_plain(if_match), etag.of_version(held.version))
+        tx.projects.delete(caller.tenant_id, project_id)
 
-    await in_thread(delete)
+    await deps.write(delete)
     return Response(status_code=204)
 
 
@@ -446,18 +444,6 @@ def _as_title(name: str) -> str:
     """A timeline's name as a title: of one line, and not too long."""
     plain = "".join(c for c in name if c.isprintable()).strip()
     return plain[:300] or "untitled"
-
-
-def _instant(name: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        # A plus sign in a query means a blank; nobody who wrote an offset meant that.
-        return parse_rfc3339(text.replace(" ", "+"))
-    except FieldInvalid as error:
-        message = f"{name}: {error.message}"
-        found = [FieldProblem(pointer=f"#query/{name}", message=message)]
-        raise Problem(422, message, code="query_invalid", found=found) from error
 
 
 def _position(text: str | None) -> Position | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
@@ -121,8 +120,7 @@ async def query_connector(
     found = await _found(deps, asking, after)
     more = paging.cursor(kind, found.next_cursor) if found.next_cursor else None
     items = await in_thread(_shown, deps, connector, found.items)
-    text = json.dumps(page([one.model_dump(mode="json") for one in items], more))
-    return Response(text, media_type="application/json")
+    return page(items, more)
 
 
 def _check_lists(deps: Gateway, connector: Connector) -> None:
@@ -173,11 +171,7 @@ async def _found(deps: Gateway, asking: _Asked, after: str | None) -> Page:
         return await asked(deps, lambda: _listed(_opened(deps, asking.connector), wanted))
     place, limit = place_of(asking.connector), asking.wanted.limit
 
-    def files() -> tuple[str, ...]:
-        with deps.catalog.read() as tx:
-            return tx.metadata.files(place, asking.known, after, limit + 1)
-
-    named = await in_thread(files)
+    named = await deps.read(lambda tx: tx.metadata.files(place, asking.known, after, limit + 1))
     entries = await asked(deps, lambda: _entries(_opened(deps, asking.connector), named[:limit]))
     below = f"{asking.wanted.path}/" if asking.wanted.path else ""
     kept = paged((e for e in entries if e.file_id.startswith(below)), asking.wanted)

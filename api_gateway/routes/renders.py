@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api_gateway.annotations import by_parts
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import destination
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import Id, IdempotencyKey
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routes.connectors import known_connector
@@ -119,12 +119,7 @@ async def render_project(
         idempotency_key=idempotency_key,
         body_hash=f"render\n{held.id}\n{body.model_dump_json()}",
     )
-    return Response(
-        job_json(accepted.job),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
-    )
+    return job_answer(accepted.job)
 
 
 def dated(template: str, now_ms: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from typing import Annotated, Any
 
@@ -12,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, paging
-from api_gateway.answers import Answer, answer, conditional, once, page
+from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.clip_address import media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import DestinationBody, destination
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import (
     DEFAULT,
     Cursor,
@@ -102,15 +101,8 @@ async def list_renditions(
 ) -> Response:
     """In the order they were made."""
     after = paging.position(_KIND, cursor)
-
-    def read() -> tuple[Rendition, ...]:
-        with deps.catalog.read() as tx:
-            return tx.renditions.page(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
-    items = [_view(one).model_dump(mode="json") for one in found[:limit]]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    found = await deps.read(lambda tx: tx.renditions.page(caller.tenant_id, after, limit + 1))
+    return page_of(_KIND, found, limit, _view)
 
 
 @renditions.post(
@@ -149,14 +141,8 @@ async def get_rendition(
     request: Request, deps: Deps, caller: Caller, rendition_id: Id, _: IfNoneMatch = None
 ) -> Response:
     """As it is now, under its ETag."""
-
-    def read() -> Rendition:
-        with deps.catalog.read() as tx:
-            return tx.renditions.get(caller.tenant_id, rendition_id)
-
-    found = await in_thread(read)
-    body = _view(found).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    found = await deps.read(lambda tx: tx.renditions.get(caller.tenant_id, rendition_id))
+    return conditional(request, _view(found), etag.of_version(found.version))
 
 
 @renditions.patch(
@@ -177,13 +163,12 @@ async def update_rendition(
 ) -> Response:
     """Merge a JSON merge patch into the recipe, and check the whole again."""
 
-    def change() -> Rendition:
-        with deps.catalog.write() as tx:
-            held = tx.renditions.get(caller.tenant_id, rendition_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            return tx.renditions.change(held, patched(held.recipe, body))
+    def change(tx: Transaction) -> Rendition:
+        held = tx.renditions.get(caller.tenant_id, rendition_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        return tx.renditions.change(held, patched(held.recipe, body))
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(_view(changed), ETag=etag.of_version(changed.version)).response
 
 
@@ -253,12 +238,7 @@ async def create_rendition_job(
         idempotency_key=idempotency_key,
         body_hash=f"rendition\n{connector.id}\n{requested}\n{body.model_dump_json()}",
     )
-    return Response(
-        job_json(accepted.job),
-        status_code=202,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{accepted.job.id}"},
-    )
+    return job_answer(accepted.job)
 
 
 def patched(recipe: Profile, patch: dict[str, Any]) -> Profile:

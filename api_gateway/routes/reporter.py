@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -20,9 +19,10 @@ from api_gateway.answers import (
     keep_answer,
     once,
     page,
+    page_of,
 )
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routes.connectors import Name
@@ -157,15 +157,8 @@ async def list_destinations(
 ) -> Response:
     """In the order they were made."""
     after = paging.position(_KIND, cursor)
-
-    def read() -> tuple[ReporterDestination, ...]:
-        with deps.catalog.read() as tx:
-            return tx.destinations.page(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
-    items = [_view(one).model_dump(mode="json") for one in found[:limit]]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    found = await deps.read(lambda tx: tx.destinations.page(caller.tenant_id, after, limit + 1))
+    return page_of(_KIND, found, limit, _view)
 
 
 @reporter.post(
@@ -217,8 +210,7 @@ async def get_destination(
 ) -> Response:
     """As it is now, under its ETag."""
     found = await in_thread(_read, deps, caller.tenant_id, destination_id)
-    body = _view(found).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(found.version))
+    return conditional(request, _view(found), etag.of_version(found.version))
 
 
 @reporter.patch(
@@ -247,15 +239,14 @@ async def update_destination(
 ) -> Response:
     """Merge a JSON merge patch into the destination, and check the whole again."""
 
-    def change() -> ReporterDestination:
-        with deps.catalog.write() as tx:
-            held = tx.destinations.get(caller.tenant_id, destination_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            wanted = _patched(held, body)
-            _check_connector(tx, deps, caller.tenant_id, wanted.connector_id)
-            return tx.destinations.change(held.model_copy(update=dict(wanted)))
+    def change(tx: Transaction) -> ReporterDestination:
+        held = tx.destinations.get(caller.tenant_id, destination_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        wanted = _patched(held, body)
+        _check_connector(tx, deps, caller.tenant_id, wanted.connector_id)
+        return tx.destinations.change(held.model_copy(update=dict(wanted)))
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     return answer(_view(changed), ETag=etag.of_version(changed.version)).response
 
 
@@ -283,13 +274,12 @@ async def delete_destination(
             code="destination_busy",
         )
 
-    def delete() -> None:
-        with deps.catalog.write() as tx:
-            held = tx.destinations.get(caller.tenant_id, destination_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            tx.destinations.delete(caller.tenant_id, destination_id)
+    def delete(tx: Transaction) -> None:
+        held = tx.destinations.get(caller.tenant_id, destination_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        tx.destinations.delete(caller.tenant_id, destination_id)
 
-    await in_thread(delete)
+    await deps.write(delete)
     end = UploadEnd(state="failed", code="cancelled", message="its destination was deleted")
     for upload in left:
         await in_thread(_end_later, deps, upload, end)
@@ -391,16 +381,15 @@ async def list_uploads(
     """What has become of each."""
     after = paging.position(_UPLOADS, cursor)
 
-    def read() -> dict[str, Any]:
+    def read() -> Response:
         _read(deps, caller.tenant_id, destination_id)
         found = Uploads(deps.store).page(
             caller.tenant_id, destination_id, after, min(limit, _LARGEST_PAGE)
         )
         more = paging.cursor(_UPLOADS, found.next_cursor) if found.next_cursor else None
-        items = [uploads.view(deps, held).model_dump(mode="json") for held in found.items]
-        return page(items, more)
+        return page((uploads.view(deps, held) for held in found.items), more)
 
-    return Response(json.dumps(await in_thread(read)), media_type="application/json")
+    return await in_thread(read)
 
 
 @reporter.get(
@@ -560,15 +549,11 @@ async def _once(
     if "idempotency-key" not in request.headers:
         return (await make()).response
 
-    def first() -> Answer | None:
-        with deps.catalog.read() as tx:
-            return first_answer(request, deps, tx, tenant_id)
-
     def keep(made: Answer) -> None:
         with deps.catalog.write() as tx:
             keep_answer(request, deps, tx, tenant_id, made)
 
-    known = await in_thread(first)
+    known = await deps.read(lambda tx: first_answer(request, deps, tx, tenant_id))
     if known is not None:
         return known.response
     made = await make()
@@ -612,12 +597,7 @@ def _accept(deps: Gateway, caller: Principal, upload: Upload, key: str | None) -
 
 def _accepted(accepted: Accepted) -> Response:
     job: Job = accepted.job
-    return Response(
-        job_json(job),
-        status_code=202 if accepted.created else 200,
-        media_type="application/json",
-        headers={"Location": f"/v1/jobs/{job.id}"},
-    )
+    return job_answer(job, 202 if accepted.created else 200)
 
 
 def _under_way(deps: Gateway, tenant_id: str, destination_id: str) -> list[Upload]:

@@ -16,7 +16,7 @@ from api_gateway import etag
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import Named, named
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer
 from api_gateway.negotiation import chosen
 from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
 from api_gateway.probes import Looked, Target, copy_of, looked_at
@@ -278,16 +278,7 @@ def _as_json(view: SourceView) -> Response:
 
 
 def _not_yet(job: Job) -> Response:
-    return Response(
-        job_json(job),
-        status_code=202,
-        media_type="application/json",
-        headers={
-            "Location": f"/v1/jobs/{job.id}",
-            "Retry-After": "1",
-            "Cache-Control": "no-store",
-        },
-    )
+    return job_answer(job, Retry_After="1", Cache_Control="no-store")
 
 
 def _as_xmp(request: Request, packet: str) -> Response:

@@ -116,12 +116,7 @@ async def get_sso_config(deps: Deps, tenant: TenantQuery) -> Response:
 )
 async def get_tenant_sso(deps: Deps, caller: Caller) -> Response:
     """Its client secret is not shown."""
-
-    def read() -> SsoConfig | None:
-        with deps.catalog.read() as tx:
-            return tx.sso.config(caller.tenant_id)
-
-    config = await in_thread(read)
+    config = await deps.read(lambda tx: tx.sso.config(caller.tenant_id))
     if config is None:
         raise Problem(404, "this tenant has no sign-on")
     return answer(_settings(deps, config), ETag=etag.of_version(config.version)).response
@@ -150,13 +145,12 @@ async def set_tenant_sso(
     """A secret left out or `***` is kept while the provider stays the same."""
     check_address(body.issuer)
 
-    def keep() -> SsoConfig:
-        with deps.catalog.write() as tx:
-            held = tx.sso.config(caller.tenant_id)
-            etag.check_match(if_match, etag.of_version(held.version if held else 0))
-            return tx.sso.keep(caller.tenant_id, _config(deps, caller.tenant_id, body, held))
+    def keep(tx: Transaction) -> SsoConfig:
+        held = tx.sso.config(caller.tenant_id)
+        etag.check_match(if_match, etag.of_version(held.version if held else 0))
+        return tx.sso.keep(caller.tenant_id, _config(deps, caller.tenant_id, body, held))
 
-    config = await in_thread(keep)
+    config = await deps.write(keep)
     return answer(_settings(deps, config), ETag=etag.of_version(config.version)).response
 
 
@@ -171,11 +165,10 @@ async def set_tenant_sso(
 async def delete_tenant_sso(deps: Deps, caller: Caller) -> Response:
     """Who only comes by sign-on cannot log in until it is set up again."""
 
-    def remove() -> None:
-        with deps.catalog.write() as tx:
-            tx.sso.remove(caller.tenant_id)
+    def remove(tx: Transaction) -> None:
+        tx.sso.remove(caller.tenant_id)
 
-    await in_thread(remove)
+    await deps.write(remove)
     return Response(status_code=204)
 
 

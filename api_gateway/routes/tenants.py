@@ -21,6 +21,7 @@ from api_gateway.problems import Problem
 from api_gateway.routes.users import UserView, view
 from api_gateway.routing import operation, router
 from catalog import passwords
+from catalog.engine import Transaction
 from schemas.accounts import Tenant, User
 from schemas.base import WireValue
 from schemas.times import rfc3339
@@ -106,14 +107,8 @@ async def get_tenant(
     request: Request, deps: Deps, caller: Caller, _: IfNoneMatch = None
 ) -> Response:
     """As it is now, under its ETag."""
-
-    def read() -> Tenant:
-        with deps.catalog.read() as tx:
-            return tx.tenants.get(caller.tenant_id)
-
-    tenant = await in_thread(read)
-    body = _view(tenant).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(tenant.version))
+    tenant = await deps.read(lambda tx: tx.tenants.get(caller.tenant_id))
+    return conditional(request, _view(tenant), etag.of_version(tenant.version))
 
 
 @tenants.patch(
@@ -128,15 +123,12 @@ async def update_tenant(
 ) -> Response:
     """Where a factor is required, who has none may do nothing but enrol one."""
 
-    def change() -> Tenant:
-        with deps.catalog.write() as tx:
-            held = tx.tenants.get(caller.tenant_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            return tx.tenants.change(
-                caller.tenant_id, name=body.name, mfa_required=body.mfa_required
-            )
+    def change(tx: Transaction) -> Tenant:
+        held = tx.tenants.get(caller.tenant_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        return tx.tenants.change(caller.tenant_id, name=body.name, mfa_required=body.mfa_required)
 
-    tenant = await in_thread(change)
+    tenant = await deps.write(change)
     return answer(_view(tenant), ETag=etag.of_version(tenant.version)).response
 
 
@@ -156,18 +148,17 @@ async def delete_tenant(
 ) -> Response:
     """Until `deletionAt` nothing works but looking at the tenant and restoring it."""
 
-    def mark() -> tuple[Tenant, tuple[User, ...]]:
-        with deps.catalog.write() as tx:
-            held = tx.tenants.get(caller.tenant_id)
-            etag.check_match(if_match, etag.of_version(held.version))
-            if name != held.name:
-                detail = "`name` is not the tenant's name; nothing was done"
-                raise Problem(409, detail, code="name_mismatch")
-            due_ms = deps.clock() + deps.settings.tenant_grace_days * _DAY_MS
-            admins = [u for u in tx.users.page(held.id, None, 500) if u.role == "admin"]
-            return tx.tenants.mark(held.id, due_ms), tuple(admins)
+    def mark(tx: Transaction) -> tuple[Tenant, tuple[User, ...]]:
+        held = tx.tenants.get(caller.tenant_id)
+        etag.check_match(if_match, etag.of_version(held.version))
+        if name != held.name:
+            detail = "`name` is not the tenant's name; nothing was done"
+            raise Problem(409, detail, code="name_mismatch")
+        due_ms = deps.clock() + deps.settings.tenant_grace_days * _DAY_MS
+        admins = [u for u in tx.users.page(held.id, None, 500) if u.role == "admin"]
+        return tx.tenants.mark(held.id, due_ms), tuple(admins)
 
-    tenant, admins = await in_thread(mark)
+    tenant, admins = await deps.write(mark)
     _forget_caches(deps)
     for admin in admins:
         deps.behind(logins.send(deps, _deletion_letter(deps, tenant, admin)))
@@ -183,12 +174,7 @@ async def delete_tenant(
 )
 async def restore_tenant(deps: Deps, caller: Caller, _: IdempotencyKey = None) -> Response:
     """While its grace lasts."""
-
-    def restore() -> Tenant:
-        with deps.catalog.write() as tx:
-            return tx.tenants.mark(caller.tenant_id, None)
-
-    tenant = await in_thread(restore)
+    tenant = await deps.write(lambda tx: tx.tenants.mark(caller.tenant_id, None))
     _forget_caches(deps)
     return answer(_view(tenant), ETag=etag.of_version(tenant.version)).response
 

@@ -18,7 +18,7 @@ from api_gateway import etag
 from api_gateway.clip_address import media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
-from api_gateway.jobviews import JobView, job_json
+from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
 from api_gateway.problems import Problem
 from api_gateway.rawpath import file_id as file_id_of
@@ -180,16 +180,7 @@ async def get_thumbnail(
         await in_thread(_looked_at, deps, wanted, len(found[0]))
         return _answered(request, *found)
     accepted = await in_thread(_accept, deps, wanted)
-    return Response(
-        job_json(accepted.job),
-        status_code=202,
-        media_type="application/json",
-        headers={
-            "Location": f"/v1/jobs/{accepted.job.id}",
-            "Retry-After": "1",
-            "Cache-Control": "no-store",
-        },
-    )
+    return job_answer(accepted.job, Retry_After="1", Cache_Control="no-store")
 
 
 def _answered(request: Request, body: bytes, media_type: str) -> Response:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, logins, paging
-from api_gateway.answers import Answer, answer, conditional, once
+from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.policy import Email, Name
@@ -81,15 +81,8 @@ async def list_users(
 ) -> Response:
     """In the order they were made."""
     after = paging.position(_KIND, cursor)
-
-    def read() -> tuple[User, ...]:
-        with deps.catalog.read() as tx:
-            return tx.users.page(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
-    more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
-    items = tuple(view(user) for user in found[:limit])
-    return answer(UserPage(items=items, next_cursor=more)).response
+    found = await deps.read(lambda tx: tx.users.page(caller.tenant_id, after, limit + 1))
+    return page_of(_KIND, found, limit, view)
 
 
 @users.post(
@@ -146,14 +139,8 @@ async def get_user(
     request: Request, deps: Deps, caller: Caller, user_id: Id, _: IfNoneMatch = None
 ) -> Response:
     """As it is now, under its ETag."""
-
-    def read() -> User:
-        with deps.catalog.read() as tx:
-            return tx.users.get(caller.tenant_id, user_id)
-
-    user = await in_thread(read)
-    body = view(user).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, etag.of_version(user.version))
+    user = await deps.read(lambda tx: tx.users.get(caller.tenant_id, user_id))
+    return conditional(request, view(user), etag.of_version(user.version))
 
 
 @users.patch(

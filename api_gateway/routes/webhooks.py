@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -141,16 +140,10 @@ async def list_webhooks(
 ) -> Response:
     """In the order they were made; their secrets show as `***`."""
     after = paging.position(_KIND, cursor)
-
-    def read() -> tuple[Webhook, ...]:
-        with deps.catalog.read() as tx:
-            return tx.webhooks.page(caller.tenant_id, after, limit + 1)
-
-    found = await in_thread(read)
+    found = await deps.read(lambda tx: tx.webhooks.page(caller.tenant_id, after, limit + 1))
     more = paging.cursor(_KIND, found[limit - 1].id) if len(found) > limit else None
     views = await in_thread(_views, deps, caller.tenant_id, found[:limit])
-    items = [view.model_dump(mode="json") for view in views]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    return page(views, more)
 
 
 @webhooks.post(
@@ -194,8 +187,7 @@ async def get_webhook(
     """As it is now, under its ETag."""
     held = await in_thread(_read, deps, caller.tenant_id, webhook_id)
     failing_ms = await in_thread(_failing_ms, deps, held)
-    body = _view(held, failing_ms).model_dump_json(by_alias=True).encode()
-    return conditional(request, body, _tag(held, failing_ms))
+    return conditional(request, _view(held, failing_ms), _tag(held, failing_ms))
 
 
 @webhooks.patch(
@@ -220,13 +212,12 @@ async def update_webhook(
     since = await in_thread(deps.events.latest, caller.tenant_id)
     secret = new_secret() if body.rotate else None
 
-    def change() -> Webhook:
-        with deps.catalog.write() as tx:
-            held = tx.webhooks.get(caller.tenant_id, webhook_id)
-            etag.check_match(if_match, _tag(held, failing_ms))
-            return tx.webhooks.change(held, _changed(deps, held, body, since, secret))
+    def change(tx: Transaction) -> Webhook:
+        held = tx.webhooks.get(caller.tenant_id, webhook_id)
+        etag.check_match(if_match, _tag(held, failing_ms))
+        return tx.webhooks.change(held, _changed(deps, held, body, since, secret))
 
-    changed = await in_thread(change)
+    changed = await deps.write(change)
     tag = _tag(changed, failing_ms)
     return answer(_view(changed, failing_ms, secret or _MASK), ETag=tag).response
 
@@ -293,8 +284,7 @@ async def list_deliveries(
     held = await in_thread(_read, deps, caller.tenant_id, webhook_id)
     found = await in_thread(Deliveries(deps.store).page, caller.tenant_id, held.id, after, limit)
     more = paging.cursor(kind, found.after) if found.after else None
-    items = [_delivery(held.id, one).model_dump(mode="json") for one in found.items]
-    return Response(json.dumps(page(items, more)), media_type="application/json")
+    return page((_delivery(held.id, one) for one in found.items), more)
 
 
 @webhooks.post(
