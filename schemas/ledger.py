@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, Protocol
 
 from schemas.base import Value
@@ -47,10 +48,13 @@ class Ledger(Protocol):
     the call may or may not have happened: repeat it.
     """
 
-    def claim(self, queue: str, owner: str, nonce: str) -> Lease | None:
+    def claim(
+        self, queue: str, owner: str, nonce: str, known: Collection[str] = ()
+    ) -> Lease | None:
         """The fairest queued job of the queue, leased to the owner; None where there is none.
 
-        Repeating a claim with one nonce answers the same lease.
+        Repeating a claim with one nonce answers the same lease. `known` are the jobs the owner
+        knows it holds; any other was leased in an answer that never came, and starts again.
         """
 
     def renew(self, lease: Lease) -> LeaseState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from schemas.commands import CommandBase
@@ -98,9 +98,11 @@ class RedisLedger:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def claim(self, queue: str, owner: str, nonce: str) -> Lease | None:
+    def claim(
+        self, queue: str, owner: str, nonce: str, known: Collection[str] = ()
+    ) -> Lease | None:
         """The fairest queued job of the queue, leased to the owner."""
-        answer = self._store.run("claim", queue, owner, nonce, LEASE_MS)
+        answer = self._store.run("claim", queue, owner, nonce, LEASE_MS, *known)
         return lease_of(queue, owner, answer) if answer else None
 
     def renew(self, lease: Lease) -> LeaseState:

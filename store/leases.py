@@ -30,6 +30,6 @@ class Leases:
             return Reaped(0, 0)
         return Reaped(*self._store.run("reap", BATCH))
 
-    def release(self, owner: str) -> bool:
-        """The owner's process is dead: its job starts again now."""
-        return bool(self._store.run("release", owner))
+    def release(self, owner: str) -> int:
+        """The owner's process is dead: all its jobs start again now; how many there were."""
+        return int(self._store.run("release", owner))

@@ -53,10 +53,16 @@ class Bells:
         answer: bytes | None = self._store.run("fetch", queue)
         return answer
 
-    def wait(self, queue: str, timeout_s: float) -> None:
-        """Sleep until somebody rings, or the time is over."""
+    def wait(self, queue: str, timeout_s: float) -> bool:
+        """Sleep until somebody rings, or the time is over; whether somebody rang."""
         with translated():
-            self._store.client.blpop([keys.wake(queue)], timeout=min(timeout_s, MAX_WAIT_S))
+            rung = self._store.client.blpop([keys.wake(queue)], timeout=min(timeout_s, MAX_WAIT_S))
+        return rung is not None
+
+    def pass_on(self, queue: str) -> None:
+        """Wake another in our place: what was rung for is still there, and we cannot answer."""
+        with translated():
+            self._store.client.rpush(keys.wake(queue), "1")
 
     def quarantine(self, queue: str, message: bytes, reason: str) -> None:
         """Keep a message that is not ours where an operator finds it."""

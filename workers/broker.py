@@ -15,6 +15,7 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from schemas.errors import StoreUnavailable
 from store.queues import Bells
 from workers.middleware import chosen
+from workers.turn import Stint, Turn
 
 AWAY_PAUSE_S = 0.25
 MAX_MESSAGE_BYTES = 4_096
@@ -53,14 +54,15 @@ def _is_job_id(value: object) -> bool:
 class BellBroker(Broker):
     """The receiving half of a broker: jobs enter through the ledger, never through here."""
 
-    def __init__(self, bells: Bells, rering: Callable[[str], object]) -> None:
+    def __init__(self, bells: Bells, turn: Turn, rering: Callable[[str], object]) -> None:
         super().__init__(middleware=chosen())
         self.bells = bells
+        self.turn = turn
         self.rering = rering
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 500) -> Consumer:
         """A consumer of one queue, one bell at a time."""
-        return BellConsumer(self.bells, queue_name, timeout / 1000, self.rering)
+        return BellConsumer(self.bells, self.turn, queue_name, timeout / 1000, self.rering)
 
     def declare_queue(self, queue_name: str) -> None:
         """Know a queue; there is no delay queue beside it, the ledger keeps what is due."""
@@ -74,54 +76,89 @@ class BellBroker(Broker):
         raise NotImplementedError("jobs are accepted by store.jobs.Jobs.accept")
 
 
+class Bell(MessageProxy):
+    """A message that was taken out of Redis, and the turn that was taken for it."""
+
+    def __init__(self, message: dramatiq.Message[Any], stint: Stint) -> None:
+        super().__init__(message)
+        self.stint = stint
+
+
+def _end(message: MessageProxy) -> None:
+    if isinstance(message, Bell):
+        message.stint.end()
+
+
 class BellConsumer(Consumer):
-    """Bells of one queue; waits in Redis while idle and on an event while busy."""
+    """Bells of one queue; waits in Redis while idle and for the turn while a job has it."""
 
     def __init__(
-        self, bells: Bells, queue: str, idle_s: float, rering: Callable[[str], object]
+        self,
+        bells: Bells,
+        turn: Turn,
+        queue: str,
+        idle_s: float,
+        rering: Callable[[str], object],
     ) -> None:
         self._bells = bells
+        self._turn = turn
         self._queue = queue
         self._idle_s = idle_s
         self._rering = rering
-        self._free = threading.Event()
-        self._free.set()
 
     def __next__(self) -> MessageProxy | None:
-        if not self._free.wait(self._idle_s):
+        if not self._turn.wait_free(self._idle_s):
             return None
         try:
-            raw = self._bells.fetch(self._queue)
-            if raw is None:
-                self._bells.wait(self._queue, self._idle_s)
-                raw = self._bells.fetch(self._queue)
-            return None if raw is None else self._accepted(raw)
+            return self._fetched() or self._awaited()
         except StoreUnavailable as error:
             log.warning("queue not readable", queue=self._queue, reason=error.message)
             threading.Event().wait(AWAY_PAUSE_S)
             return None
 
-    def _accepted(self, raw: bytes) -> MessageProxy | None:
+    def _awaited(self) -> Bell | None:
+        rung = self._bells.wait(self._queue, self._idle_s)
+        bell = self._fetched()
+        if bell is None and rung and not self._turn.wait_free(0):
+            # A job came back meanwhile, or we end: who else is idle should answer, and at once.
+            self._bells.pass_on(self._queue)
+        return bell
+
+    def _fetched(self) -> Bell | None:
+        """The next bell, with the turn; none is taken out of Redis while a job has it."""
+        stint, bell = self._turn.begin(), None
+        if stint is None:
+            return None
         try:
-            message = decoded(raw, self._queue)
+            raw = self._bells.fetch(self._queue)
+            bell = None if raw is None else self._accepted(raw, stint)
+        finally:
+            if bell is None:
+                stint.end()
+        return bell
+
+    def _accepted(self, raw: bytes, stint: Stint) -> Bell | None:
+        try:
+            return Bell(decoded(raw, self._queue), stint)
         except Malformed as error:
             log.error("message quarantined", queue=self._queue, reason=str(error))
             self._bells.quarantine(self._queue, raw, str(error))
             return None
-        self._free.clear()
-        return MessageProxy(message)
 
     def ack(self, message: MessageProxy) -> None:
         """The bell was answered; it left Redis when it was fetched."""
-        self._free.set()
+        _end(message)
 
     def nack(self, message: MessageProxy) -> None:
         """The bell could not be answered: the sweep rings again for what still waits."""
-        self._free.set()
+        _end(message)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Bells nobody will answer here ring elsewhere."""
-        if list(messages):
+        unanswered = list(messages)
+        for message in unanswered:
+            _end(message)
+        if unanswered:
             self._rering(self._queue)
 
     def close(self) -> None:

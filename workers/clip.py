@@ -116,6 +116,7 @@ WORK: Work[ClipFromStream, ClipFacts] = Work(
             clip.fetch_plan,
             clip.look_again_ms,
             ahead=index_ahead,
+            beside=True,
         ),
         Phase("cut", "cutting", 40, gather_index, plan_cut),
         Phase("publish", "publishing", 10, see_cut, plan_publish),

@@ -167,7 +167,15 @@ WORK: Work[ExportSegment, ExportFacts] = Work(
     command=ExportSegment,
     begin=lambda _command: ExportFacts(),
     phases=(
-        Phase("fetch", "fetching", 45, read_playlists, export.fetch_plan, export.look_again_ms),
+        Phase(
+            "fetch",
+            "fetching",
+            45,
+            read_playlists,
+            export.fetch_plan,
+            export.look_again_ms,
+            beside=True,
+        ),
         Phase("cut", "cutting", 35, gather_index, export.plan_cut),
         Phase("alike", "encoding", 2, see_cut, export.alike_plan),
         Phase("measure", "probing", 1, look_inside, plan_measure),

@@ -29,43 +29,46 @@ from workers.phases import Phase, Work
 from workers.retries import decide, is_unexpected, job_error
 from workers.run import Run, Signal
 from workers.runtime import Runtime
+from workers.turn import Stint
 
 PEEK_S = 0.5
 _PEEKS_A_RENEWAL = int(RENEW_MS / 1000 / PEEK_S)
 log = structlog.get_logger(__name__)
 
 
-def run_job(queue: str, runtime: Runtime) -> bool:
+def run_job(queue: str, runtime: Runtime, stint: Stint | None = None) -> bool:
     """Claim the fairest job of the queue and see it to an end; whether there was one.
 
-    Never raises: what becomes of the job stands in the ledger.
+    Never raises: what becomes of the job stands in the ledger. `stint` is the turn the job has
+    among the others of its slot; without one there are none.
     """
     if runtime.stop.is_set():
         return False
+    nonce, known = uuid.uuid4().hex, [lease.job_id for lease in tuple(runtime.current.values())]
     try:
-        lease = runtime.ledger.claim(queue, runtime.owner, uuid.uuid4().hex)
+        lease = runtime.ledger.claim(queue, runtime.owner, nonce, known)
     except StoreUnavailable as error:
         log.warning("claim failed", reason=error.message)
         return False
     if lease is None:
         return False
-    runtime.current = lease
+    runtime.current[nonce] = lease
     with structlog.contextvars.bound_contextvars(
         job=lease.job_id, tenant=lease.tenant_id, attempt=lease.attempt, kind=lease.kind
     ):
         try:
-            _attempt(lease, runtime)
+            _attempt(lease, runtime, stint)
         finally:
-            runtime.current = None
+            del runtime.current[nonce]
     return True
 
 
-def _attempt(lease: Lease, runtime: Runtime) -> None:
+def _attempt(lease: Lease, runtime: Runtime, stint: Stint | None) -> None:
     signal, stage = Signal(runtime.stop), _LastStage()
     log.info("job started")
     try:
-        with _renewed(lease, runtime.ledger, signal), metrics.busy(lease.kind):
-            _work(lease, runtime, signal, stage)
+        with _renewed(lease, runtime.ledger, signal):
+            _work(lease, runtime, signal, stage, stint)
     except Exception as error:  # noqa: BLE001  # a job never takes its worker down
         _conclude(error, lease, runtime, stage.value)
 
@@ -76,15 +79,19 @@ class _LastStage:
     value: Stage | None = None
 
 
-def _work(lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage) -> None:
+def _work(
+    lease: Lease, runtime: Runtime, signal: Signal, stage: _LastStage, stint: Stint | None
+) -> None:
     work = runtime.works.get(lease.kind)
     if work is None:
         raise InvalidCommand(f"this worker knows no command of kind {lease.kind!r}")
     with Workspace.create(runtime.work_dir, lease.job_id, lease.fence) as workspace:
-        run = Run(lease, runtime.ledger, workspace.path, signal, runtime.clock, runtime.world)
+        run = Run(
+            lease, runtime.ledger, workspace.path, signal, runtime.clock, runtime.world, stint
+        )
         ended = False
         try:
-            with run.at_end:
+            with run.busy, run.at_end:
                 result = _perform(work, run, runtime)
             runtime.ledger.finish(lease, runtime.addressed(lease.job_id, result))
             ended = True
@@ -142,6 +149,7 @@ def _go_through(
             facts = phase.gather(command, facts, run)
         except NotYetAvailable as error:
             _wait(error.retry_at_ms, run, runtime)
+            run.take_turn()
             continue
         run.go_on()
         plan = phase.plan(command, facts)
@@ -153,8 +161,11 @@ def _go_through(
         run.keep(phase.name, outcomes)
         again_at_ms = phase.more(command, facts)
         if again_at_ms is None:
+            run.take_turn()
             return facts
         _wait(again_at_ms, run, runtime)
+        if not phase.beside:
+            run.take_turn()
 
 
 def _report_between(run: Run, share: _Share, low: float, high: float, fraction: float) -> None:
@@ -164,7 +175,10 @@ def _report_between(run: Run, share: _Share, low: float, high: float, fraction: 
 def _wait(at_ms: int, run: Run, runtime: Runtime) -> None:
     if at_ms - runtime.clock() > runtime.hold_ms:
         raise NotYetAvailable("the media has not been broadcast yet", retry_at_ms=at_ms)
-    run.wait_for_media(at_ms)
+    if not run.wait_for_media(at_ms):
+        # Taken up before its time it would only look, and be given back again and again.
+        late_ms = at_ms + runtime.early_ms
+        raise NotYetAvailable("too many jobs wait beside this one", retry_at_ms=late_ms)
 
 
 @contextmanager

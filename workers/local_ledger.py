@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from schemas.commands import CommandBase
@@ -82,8 +82,10 @@ class LocalLedger:
         with self._lock:
             return max(0, self._entries[job_id].due_ms - self._clock())
 
-    def claim(self, queue: str, owner: str, nonce: str) -> Lease | None:
-        """The oldest job of the queue that is due."""
+    def claim(
+        self, queue: str, owner: str, nonce: str, known: Collection[str] = ()
+    ) -> Lease | None:
+        """The oldest job of the queue that is due; no answer is ever lost here."""
         with self._lock:
             for job_id, entry in self._entries.items():
                 if entry.nonce == nonce and entry.owner == owner:

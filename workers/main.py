@@ -165,7 +165,7 @@ def _serve_metrics(settings: Settings, folder: Path, port: int) -> None:
 
 def _release(settings: Settings, queue: str, owner: str) -> None:
     store = Store.from_url(settings.redis_url.get_secret_value())
-    with suppress(StoreUnavailable):  # then the lease lapses by itself
+    with suppress(StoreUnavailable):  # then its leases lapse by themselves
         Leases(store).release(owner)
         Queues(store).sweep(queue, older_than_ms=-1)
     store.close()

@@ -7,9 +7,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+    values,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -23,7 +31,17 @@ STAGE_SECONDS = Histogram(
     registry=REGISTRY,
 )
 BUSY_SECONDS = Counter(
-    "cuttingroom_worker_busy_seconds", "Time spent at jobs.", ("kind",), registry=REGISTRY
+    "cuttingroom_worker_busy_seconds",
+    "Time spent at jobs, but for waits.",
+    ("kind",),
+    registry=REGISTRY,
+)
+WAITING_JOBS = Gauge(
+    "cuttingroom_worker_waiting_jobs",
+    "Jobs that wait for media in their slot while it works at others.",
+    ("queue",),
+    registry=REGISTRY,
+    multiprocess_mode="sum",
 )
 FETCHED_BYTES = Counter(
     "cuttingroom_fetched_bytes", "Bytes fetched from sources.", ("kind",), registry=REGISTRY
@@ -43,14 +61,32 @@ def stage_timed(kind: str, stage: str) -> Iterator[None]:
         STAGE_SECONDS.labels(kind, stage).observe(time.monotonic() - began)
 
 
-@contextmanager
-def busy(kind: str) -> Iterator[None]:
-    """Count the time at a job."""
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        BUSY_SECONDS.labels(kind).inc(time.monotonic() - began)
+class Busy:
+    """Counts the time at one job, but for its pauses."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._began: float | None = None
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._began is not None:
+            BUSY_SECONDS.labels(self._kind).inc(time.monotonic() - self._began)
+            self._began = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what the job only waits for."""
+        counting = self._began is not None
+        self.__exit__()
+        try:
+            yield
+        finally:
+            if counting:
+                self.__enter__()
 
 
 def share(folder: Path, identity: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from schemas.errors import StoreUnavailable
@@ -24,9 +24,11 @@ class PatientLedger:
         self._stop = stop
         self._patience_s = patience_s
 
-    def claim(self, queue: str, owner: str, nonce: str) -> Lease | None:
+    def claim(
+        self, queue: str, owner: str, nonce: str, known: Collection[str] = ()
+    ) -> Lease | None:
         """As the ledger's."""
-        return self._insist(lambda: self._ledger.claim(queue, owner, nonce))
+        return self._insist(lambda: self._ledger.claim(queue, owner, nonce, known))
 
     def renew(self, lease: Lease) -> LeaseState:
         """As the ledger's, once."""

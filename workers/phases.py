@@ -37,7 +37,9 @@ class Phase(Generic[C, F]):
     `gather` may raise NotYetAvailable, and is called again at its time. `more` answers, once the
     plan is carried out, when the whole phase should be gone through again (epoch ms), or None.
     `reach` answers how much of such a phase (0..1) is done once the plan at hand is. `ahead` may
-    begin, just before the plan is carried out, what the next phase will want to know.
+    begin, just before the plan is carried out, what the next phase will want to know. A phase that
+    goes `beside` only reads and fetches a little each time it is gone through again, so it does not
+    wait for what another job of the slot works at.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Phase(Generic[C, F]):
     more: Callable[[C, F], int | None] = lambda _command, _facts: None
     reach: Callable[[C, F], float] = lambda _command, _facts: 1.0
     ahead: Callable[[C, F, Run], None] = lambda _command, _facts, _run: None
+    beside: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from schemas.cuts import CutRequest, MediaIndex
 from schemas.errors import Cancelled, LeaseLost, StoreUnavailable, WorkerInterrupted
 from schemas.jobs import Stage
 from schemas.ledger import Lease, Ledger
+from workers.metrics import Busy
+from workers.turn import Stint
 
 REPORT_EVERY_S = 0.5
 Reason = Literal["lost", "cancelled", "interrupted"]
@@ -67,6 +69,7 @@ class Run:
         signal: Signal,
         clock: Callable[[], int],
         world: Any = None,
+        stint: Stint | None = None,
     ) -> None:
         self.lease = lease
         self.workspace = workspace
@@ -75,8 +78,10 @@ class Run:
         self.stage: Stage | None = None
         self.at_end = ExitStack()
         self.ahead: Ahead | None = None
+        self.busy = Busy(lease.kind)
         self._ledger = ledger
         self._signal = signal
+        self._stint = stint
         self._outcomes: dict[str, tuple[object, ...]] = {}
         self._began: float | None = None
         self._reported = float("-inf")
@@ -101,11 +106,24 @@ class Run:
         self._signal.wait(max(0, at_ms - self.clock()) / 1000)
         self.check()
 
-    def wait_for_media(self, at_ms: int) -> None:
-        """Wait in place, with the lease, for media that is nearly there."""
+    def wait_for_media(self, at_ms: int) -> bool:
+        """Wait in place, with the lease, for media that is nearly there; others work from here on.
+
+        False, and at once, where too many jobs of the slot wait already.
+        """
+        if self._stint is not None and not self._stint.pause():
+            return False
         self._ledger.waiting(self.lease, at_ms, release=False)
         self._waiting = True
-        self.wait_until(at_ms)
+        with self.busy.paused():
+            self.wait_until(at_ms)
+        return True
+
+    def take_turn(self) -> None:
+        """Be the one job of the slot that works, as before a wait; or raise as `check` does."""
+        if self._stint is not None:
+            with self.busy.paused():
+                self._stint.resume(self.check)
 
     def go_on(self) -> None:
         """Say that the job runs again, where it had been waiting."""

@@ -24,8 +24,9 @@ class Runtime:
     """Clock, ledger, pipelines, step handlers and workspace of one worker process.
 
     `world` is what gathers and handlers need beyond that (connectors, media tools, settings);
-    they find it as `run.world`. `stop` is set when the process is told to end; `current` is the
-    lease being worked on. `addressed` puts addresses clients can use into the result of a job.
+    they find it as `run.world`. `stop` is set when the process is told to end; `current` are the
+    leases it holds, by the nonces of their claims: one is worked on, the others wait for media.
+    `addressed` puts addresses clients can use into the result of a job.
     """
 
     ledger: Ledger
@@ -38,7 +39,7 @@ class Runtime:
     addressed: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _job_id, result: result
     jitter: Callable[[], float] = random.random
     stop: threading.Event = field(default_factory=threading.Event)
-    current: Lease | None = None
+    current: dict[str, Lease] = field(default_factory=dict)
     # Media this near is waited for in place: a lease given back costs up to a second.
     hold_ms: int = 10_000
     early_ms: int = 1_500

@@ -1,4 +1,5 @@
--- claim(queue, owner, nonce, lease_ms): the fairest queued job, attempt + 1, fence + 1, a lease.
+-- claim(queue, owner, nonce, lease_ms, known...): the fairest queued job, attempt + 1, fence + 1, a
+-- lease. Known are the jobs its owner knows it holds: another was leased to it in an answer it lost.
 local queue, owner, nonce, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local base = P .. 'ready:' .. queue
 
@@ -50,22 +51,25 @@ local function take(job)
   end
   set(job, 'resumed', '0', 'eta_s', '')
   redis.call('ZADD', P .. 'leases', int(NOW + lease_ms), job.id)
-  redis.call('HSET', P .. 'owners', owner, job.id)
+  redis.call('SADD', holds_key(owner), job.id)
   set_state(job, 'running')
   emit(job, 'job.started', {})
   return lease_of(job)
 end
 
-local mine = redis.call('HGET', P .. 'owners', owner)
-if mine then
-  local job = read(mine)
-  if job and job.owner == owner then
-    if job.nonce == nonce then
-      return lease_of(job)
-    end
+local known = {}
+for i = 5, #ARGV do
+  known[ARGV[i]] = true
+end
+for _, id in ipairs(redis.call('SMEMBERS', holds_key(owner))) do
+  local job = read(id)
+  if not job or job.owner ~= owner then
+    redis.call('SREM', holds_key(owner), id)
+  elseif job.nonce == nonce then
+    return lease_of(job)
+  elseif not known[id] then
     recover(job)
   end
-  redis.call('HDEL', P .. 'owners', owner)
 end
 
 for _ = 1, 1000 do

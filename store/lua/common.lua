@@ -129,12 +129,15 @@ local function unready(job)
   redis.call('ZREM', P .. 'due', job.id)
 end
 
+-- The jobs one process holds: one that it works at, and those that wait for media in it.
+local function holds_key(owner)
+  return P .. 'holds:' .. owner
+end
+
 local function drop_lease(job)
   redis.call('ZREM', P .. 'leases', job.id)
   if job.owner and job.owner ~= '' then
-    if redis.call('HGET', P .. 'owners', job.owner) == job.id then
-      redis.call('HDEL', P .. 'owners', job.owner)
-    end
+    redis.call('SREM', holds_key(job.owner), job.id)
     set(job, 'owner', '')
   end
 end
@@ -183,9 +186,19 @@ local function held(id, fence)
   return nil
 end
 
+-- What kills its worker must not use up the attempts of those that only waited beside it; but a
+-- job may kill where it looks whether its wait is over, so it is spared so often and no more.
+local function spare(job)
+  local spared = tonumber(job.spared or '0')
+  if job.state == 'waiting' and spared < 20 then
+    set(job, 'spared', int(spared + 1), 'attempt', int(tonumber(job.attempt) - 1))
+  end
+end
+
 -- A worker is gone without a word: again from the queue, unless that was its last attempt.
 local function recover(job)
   count('lapsed', job.kind)
+  spare(job)
   if job.cancel == '1' then
     conclude(job, 'cancelled', '', '')
   elseif tonumber(job.attempt) >= tonumber(job.allowance) then

@@ -1,12 +1,11 @@
--- release(owner): its process is dead, so its job starts again now.
-local id = redis.call('HGET', P .. 'owners', ARGV[1])
-if not id then
-  return 0
+-- release(owner): its process is dead, so all its jobs start again now.
+local released = 0
+for _, id in ipairs(redis.call('SMEMBERS', holds_key(ARGV[1]))) do
+  local job = read(id)
+  if job and job.owner == ARGV[1] then
+    recover(job)
+    released = released + 1
+  end
 end
-redis.call('HDEL', P .. 'owners', ARGV[1])
-local job = read(id)
-if not job or job.owner ~= ARGV[1] then
-  return 0
-end
-recover(job)
-return 1
+redis.call('DEL', holds_key(ARGV[1]))
+return released

@@ -96,9 +96,10 @@ def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         os.kill(pid, number)
 
 
-def accept(jobs: Jobs, clip: str, steps: int) -> str:
-    """Queue a toy job of so many tenths of a second; its id."""
-    command = a_clip_command(clip_id=clip, metadata={"steps": str(steps)})
+def accept(jobs: Jobs, clip: str, steps: int, airs: Path | None = None) -> str:
+    """Queue a toy job of so many tenths of a second, once that file is there; its id."""
+    told = {"steps": str(steps)} | ({"airs": str(airs)} if airs else {})
+    command = a_clip_command(clip_id=clip, metadata=told)
     return jobs.accept(command).job.id
 
 

@@ -54,6 +54,44 @@ def test_a_killed_worker_is_replaced_and_its_job_done_once(
     assert (job.state, job.attempt, team.done("a")) == ("succeeded", 2, 1)
 
 
+def test_a_killed_worker_costs_what_waited_in_it_no_attempt(
+    server: RedisServer, jobs: Jobs, tmp_path: Path
+) -> None:
+    airs = tmp_path / "airs"
+    with crew(server.url, tmp_path) as team:
+        live = accept(jobs, "live", steps=1, airs=airs)
+        until(lambda: look(jobs, live).state == "waiting", "a job waiting")
+        working = accept(jobs, "a", steps=8)
+        kill(begun(team, "a"))
+        begun(team, "a", times=2)
+        airs.touch()
+        for job_id in (live, working):
+            until(lambda job_id=job_id: ended(jobs, job_id), "every job's end")  # type: ignore[misc]  # mypy cannot infer a bound default
+
+    ends = [look(jobs, job_id) for job_id in (live, working)]
+    assert [(job.state, job.attempt) for job in ends] == [("succeeded", 1), ("succeeded", 2)]
+    assert (team.done("live"), team.done("a")) == (1, 1)
+
+
+def test_told_to_stop_a_worker_puts_back_what_waits_in_it_too(
+    server: RedisServer, jobs: Jobs, tmp_path: Path
+) -> None:
+    with crew(server.url, tmp_path) as team:
+        live = accept(jobs, "live", steps=1, airs=tmp_path / "never")
+        until(lambda: look(jobs, live).state == "waiting", "a job waiting")
+        working = accept(jobs, "a", steps=100)
+        begun(team, "a")
+        team.stop()
+
+    ends = [look(jobs, job_id) for job_id in (live, working)]
+    assert [(job.state, job.attempt) for job in ends] == [("queued", 0)] * 2
+    assert team.process.returncode == 0
+    store = Store.from_url(server.url)
+    heard = [store.run("fetch", "clip") is not None for _ in range(3)]
+    store.close()
+    assert heard == [True, True, False]
+
+
 def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_thaws(
     server: RedisServer, jobs: Jobs, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """A worker process with a toy pipeline: each attempt writes what it did into a folder.
 
-The command's metadata say how: `steps` of 100 ms each, then one line appended to `<clip>.done`.
+The command's metadata say how: `steps` of 100 ms each, then one line appended to `<clip>.done`;
+where they name a file that `airs`, the clip waits for it like for media, before its first step.
 """
 
 from __future__ import annotations
@@ -17,12 +18,23 @@ from schemas.settings import Settings
 from workers.main import Parts, serve
 from workers.phases import Phase, Work
 from workers.run import Run
+from workers.runtime import epoch_ms
 
 STEP_S = 0.1
+LOOK_AGAIN_MS = 20
 
 
 def _gather(_command: ClipFromStream, facts: int, _run: Run) -> int:
     return facts
+
+
+def _nothing(_command: ClipFromStream, _steps: int) -> Plan:
+    return Plan(steps=())
+
+
+def _look_again_ms(command: ClipFromStream, _steps: int) -> int | None:
+    airs = command.metadata.get("airs")
+    return None if airs is None or Path(airs).exists() else epoch_ms() + LOOK_AGAIN_MS
 
 
 def _plan(command: ClipFromStream, steps: int) -> Plan:
@@ -55,7 +67,10 @@ def _result(command: ClipFromStream, _facts: int, run: Run) -> dict[str, Any]:
 WORK = Work(
     command=ClipFromStream,
     begin=lambda command: int(command.metadata.get("steps", "5")),
-    phases=(Phase(name="toil", stage="cutting", weight=1, gather=_gather, plan=_plan),),
+    phases=(
+        Phase("wait", "fetching", 1, _gather, _nothing, _look_again_ms, beside=True),
+        Phase("toil", "cutting", 1, _gather, _plan),
+    ),
     result=_result,
 )
 

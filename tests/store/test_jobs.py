@@ -155,6 +155,62 @@ def test_a_repeated_claim_answers_the_same_lease(jobs: Jobs, ledger: RedisLedger
     assert ledger.claim("clip", "w1", "nonce") == first
 
 
+def test_a_claim_leaves_alone_what_its_owner_knows_and_recovers_what_it_does_not(
+    jobs: Jobs, ledger: RedisLedger
+) -> None:
+    ids = [jobs.accept(a_clip_command(clip_id=name)).job.id for name in "abc"]
+    waits = ledger.claim("clip", "w1", "first")
+    lost = ledger.claim("clip", "w1", "its answer never came", [ids[0]])
+    assert waits is not None
+    assert lost is not None
+
+    again = ledger.claim("clip", "w1", "third", [waits.job_id])
+
+    assert again is not None
+    assert (again.job_id, again.attempt) == (lost.job_id, 2)
+    assert ledger.renew(waits) == "held"
+    assert ledger.renew(lost) == "lost"
+    assert jobs.get("t1", ids[2]).state == "queued"
+
+
+def test_all_jobs_of_a_dead_owner_start_again_at_once(
+    jobs: Jobs, ledger: RedisLedger, store: Store
+) -> None:
+    ids = [jobs.accept(a_clip_command(clip_id=name)).job.id for name in "abc"]
+    ledger.claim("clip", "w1", "n1")
+    ledger.claim("clip", "w1", "n2", [ids[0]])
+    ledger.claim("clip", "w2", "n3")
+
+    released = Leases(store).release("w1")
+
+    assert released == 2
+    assert [jobs.get("t1", job_id).state for job_id in ids] == ["queued", "queued", "running"]
+    assert Leases(store).release("w1") == 0
+    assert store.client.keys("cr:holds:*") == ["cr:holds:w2"]
+
+
+def test_what_only_waited_in_a_dead_worker_has_lost_no_attempt(
+    jobs: Jobs, ledger: RedisLedger, store: Store
+) -> None:
+    job = jobs.accept(a_clip_command()).job
+
+    def dies_waiting() -> None:
+        ledger.waiting(claimed(ledger), 1, release=False)
+        Leases(store).release("w1")
+
+    for _ in range(20):
+        dies_waiting()
+    spared = jobs.get("t1", job.id)
+    for _ in range(MAX_ATTEMPTS):
+        dies_waiting()
+
+    assert (spared.state, spared.attempt) == ("queued", 0)
+    # A job whose looking kills its worker ends nevertheless.
+    ended = jobs.get("t1", job.id)
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == ("failed", "attempts_exhausted")
+
+
 def test_a_stale_fence_is_refused_everywhere(jobs: Jobs, ledger: RedisLedger, store: Store) -> None:
     job = jobs.accept(a_clip_command()).job
     stale = claimed(ledger, "w1")

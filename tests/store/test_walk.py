@@ -46,7 +46,9 @@ class Walk:
 
     def claim(self) -> None:
         """A worker takes the next job; it may have left another without a word."""
-        lease = self.ledger.claim("clip", self.dice.choice(["w1", "w2", "w3"]), self.nonce())
+        owner = self.dice.choice(["w1", "w2", "w3"])
+        known = [lease.job_id for lease in self.leases[-4:]] if self.dice.random() < 0.5 else []
+        lease = self.ledger.claim("clip", owner, self.nonce(), known)
         if lease is not None:
             self.leases.append(lease)
 
@@ -118,7 +120,8 @@ class Walk:
         names = {"queued": "cr:queued:clip", "due": "cr:due", "leased": "cr:leases"}
         ids: dict[str, list[str]] = {k: redis.zrange(key, 0, -1) for k, key in names.items()}
         ids["ready"] = [i for t in "ab" for i in redis.zrange(f"cr:ready:clip:t:{t}", 0, -1)]
-        assert sorted(redis.hvals("cr:owners")) == sorted(ids["leased"])
+        held = [i for key in redis.keys("cr:holds:*") for i in redis.smembers(key)]
+        assert sorted(held) == sorted(ids["leased"])
         return {"indexed": indexed, **{name: {key: [] for key in i} for name, i in ids.items()}}
 
 
