@@ -54,6 +54,23 @@ def err() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version as installed
+
+        out().print(installed("cuttingroom"))
+        raise typer.Exit
+
+
+@app.callback()
+def cuttingroom(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Capture moments from live streams, cut to the exact frame."""
+
+
 @app.command()
 def clip(
     url: Annotated[str, typer.Argument(help="An HLS playlist or DASH manifest.")],
@@ -68,6 +85,8 @@ def clip(
     as_json: Json = False,
 ) -> None:
     """Cut a clip out of a stream, here and now, without any server."""
+    settings = _with_media(allow_cidr)
+
     from cli import clip as clipping
     from workers import logs
 
@@ -75,7 +94,6 @@ def clip(
         url=url, start=start, end=end, output=output.absolute(), mode=mode, gaps=gaps,
         on_future=on_future, force=force,
     )  # fmt: skip
-    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     logs.set_up("error")
     clipping.run(asked, settings, err(), out(), as_json=as_json)
 
@@ -109,6 +127,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Join ranges of a stream into one file, with what editors read beside it."""
+    settings = _with_media(allow_cidr)
+
     from cli import export as exporting
     from workers import logs
 
@@ -121,7 +141,6 @@ def export(
         }
     )  # fmt: skip
     logs.set_up("error")
-    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     exporting.run(asked, settings, err(), out(), as_json=as_json)
 
 
@@ -139,6 +158,8 @@ def render(
     as_json: Json = False,
 ) -> None:
     """Make renditions of a file, here and now, without any server."""
+    settings = _with_media(None)
+
     from cli import render as rendering
     from workers import logs
 
@@ -146,7 +167,7 @@ def render(
         source=source.absolute(), recipe=tuple(recipe), output=output.absolute(), force=force
     )
     logs.set_up("error")
-    rendering.run(asked, _settings(), err(), out(), as_json=as_json)
+    rendering.run(asked, settings, err(), out(), as_json=as_json)
 
 
 @app.command()
@@ -161,6 +182,8 @@ def localize(
     as_json: Json = False,
 ) -> None:
     """Bring a whole file here, fast; a second call goes on where the first was stopped."""
+    settings = _with_media(allow_cidr)
+
     from cli import localize as localizing
     from workers import logs
 
@@ -169,7 +192,6 @@ def localize(
         host_key=host_key, force=force,
     )  # fmt: skip
     logs.set_up("error")
-    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     localizing.run(asked, settings, err(), out(), as_json=as_json)
 
 
@@ -196,6 +218,8 @@ def sprite(
     as_json: Json = False,
 ) -> None:
     """Make sprite sheets with WebVTT and JSON, here and now, without any server."""
+    settings = _with_media(allow_cidr)
+
     from cli import sprite as pictures
     from workers import logs
 
@@ -205,7 +229,6 @@ def sprite(
         start=start, end=end, force=force,
     )  # fmt: skip
     logs.set_up("error")
-    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     pictures.run(asked, settings, err(), out(), as_json=as_json)
 
 
@@ -221,6 +244,8 @@ def poster(
     as_json: Json = False,
 ) -> None:
     """Take one picture at a time, here and now, without any server."""
+    settings = _with_media(allow_cidr)
+
     from cli import sprite as pictures
     from workers import logs
 
@@ -230,7 +255,6 @@ def poster(
         times="keyframe" if keyframes else "exact", force=force,
     )  # fmt: skip
     logs.set_up("error")
-    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
     pictures.run(asked, settings, err(), out(), as_json=as_json)
 
 
@@ -448,9 +472,7 @@ def users_invite(
 @app.command()
 def version() -> None:
     """The version."""
-    from importlib.metadata import version as installed
-
-    out().print(installed("cuttingroom"))
+    _version(True)
 
 
 GuideSource = Annotated[
@@ -511,6 +533,15 @@ def epg_show(
         return
     place = guide.Place(source, zone, ignore_offsets)
     guide.show_schedule(place, _settings(), station, span, form, out())
+
+
+def _with_media(allow_cidr: list[str] | None) -> Settings:
+    """The settings of one job in this process; its media children's parent starts meanwhile."""
+    from media.process import shared
+
+    settings = _settings(allow_cidrs=tuple(allow_cidr or ()))
+    shared(allow_unjailed=settings.allow_unjailed).start()
+    return settings
 
 
 def _settings(**given: object) -> Settings:
