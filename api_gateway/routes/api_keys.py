@@ -13,6 +13,7 @@ from api_gateway import etag, paging
 from api_gateway.answers import Answer, answer, once, page_of
 from api_gateway.deps import Caller, Deps
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, Limit
+from api_gateway.patches import Lasting
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
@@ -38,8 +39,8 @@ class ApiKeyBody(WireValue):
 class ApiKeyPatch(WireValue):
     """What to change; `rotate` makes a new secret and lets the old one live for `graceSeconds`."""
 
-    name: Name | None = None
-    enabled: StrictBool | None = None
+    name: Lasting[Name] = None
+    enabled: Lasting[StrictBool] = None
     rotate: StrictBool = False
     grace_seconds: int = Field(default=0, ge=0, le=_MAX_GRACE_S)
 

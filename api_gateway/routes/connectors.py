@@ -15,6 +15,7 @@ from api_gateway import etag, guides, paging
 from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.patches import Lasting
 from api_gateway.problems import Problem
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
@@ -46,7 +47,7 @@ class ConnectorBody(WireValue):
 class ConnectorPatch(WireValue):
     """A JSON merge patch: what is left out stays, a secret left out or `***` stays too."""
 
-    name: Name | None = None
+    name: Lasting[Name] = None
     config: dict[str, Any] = {}
     auth: dict[str, Any] = {}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import Field, StrictBool, StrictInt, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StringConstraints
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +27,7 @@ from api_gateway.params import (
     IfNoneMatch,
     Limit,
 )
+from api_gateway.patches import Lasting
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
@@ -54,8 +55,20 @@ _VIEWS, _RECORDS, _FOUND = "metadata-views", "metadata", "metadata-search"
 # Anybody can make up a cursor that passes for ours; what it says must still be a place.
 _PLACE = re.compile(r"(-1|\d{1,14}) (mdr_[0-9a-z]{26})", re.ASCII)
 _HOLDING = frozenset({"lists", "reads", "live"})
+
+
+def _each_once(fields: tuple[MetadataField, ...]) -> tuple[MetadataField, ...]:
+    if len({field.name for field in fields}) != len(fields):
+        raise ValueError("two fields have the same name")
+    return fields
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=PLAIN)]
-Fields = Annotated[tuple[MetadataField, ...], Field(min_length=1, max_length=MAX_FIELDS)]
+Fields = Annotated[
+    tuple[MetadataField, ...],
+    Field(min_length=1, max_length=MAX_FIELDS),
+    AfterValidator(_each_once),
+]
 Instant = Annotated[StrictInt, Field(ge=0, le=MAX_EPOCH_MS)]
 ViewId = Annotated[str | None, Query(max_length=200, description="records of this view alone")]
 
@@ -80,24 +93,12 @@ class OwnViewBody(WireValue):
     timed: StrictBool = False
     fields: Fields
 
-    @field_validator("fields")
-    @classmethod
-    def _named_once(cls, fields: tuple[MetadataField, ...]) -> tuple[MetadataField, ...]:
-        return _each_once(fields)
-
 
 class OwnViewPatch(WireValue):
     """A JSON merge patch: `fields` replaces all of them; records keep what they hold."""
 
-    name: Name | None = None
-    fields: Fields | None = None
-
-    @field_validator("fields")
-    @classmethod
-    def _named_once(
-        cls, fields: tuple[MetadataField, ...] | None
-    ) -> tuple[MetadataField, ...] | None:
-        return None if fields is None else _each_once(fields)
+    name: Lasting[Name] = None
+    fields: Lasting[Fields] = None
 
 
 class OwnViewView(MetadataViewView):
@@ -541,12 +542,6 @@ def _check_text(text: str | None) -> None:
     """A text with a NUL is in no value, and some databases refuse to be asked for it."""
     if text is not None and "\0" in text:
         raise Problem(422, "a text cannot hold a NUL", code="query_invalid")
-
-
-def _each_once(fields: tuple[MetadataField, ...]) -> tuple[MetadataField, ...]:
-    if len({field.name for field in fields}) != len(fields):
-        raise ValueError("two fields have the same name")
-    return fields
 
 
 def _position(text: str | None) -> Position | None:

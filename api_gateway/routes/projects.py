@@ -23,6 +23,7 @@ from api_gateway.params import (
     Limit,
     instant,
 )
+from api_gateway.patches import Lasting
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import BodyLimits, operation, router
 from catalog.engine import Transaction
@@ -49,6 +50,8 @@ _FORMS = {
     "edl": ("text/plain", "application/x-edl"),
     "fcpxml": ("application/xml", "text/xml", "application/fcpxml+xml"),
 }
+Title = Annotated[str, Field(min_length=1, max_length=300, pattern=_CONTROLS)]
+Status = Annotated[str, Field(min_length=1, max_length=40, pattern=_STATUS)]
 _RATE = {"OTIO_SCHEMA": "RationalTime.1", "rate": 25.0}
 EXAMPLE: dict[str, Any] = {
     "OTIO_SCHEMA": "Timeline.1",
@@ -162,8 +165,8 @@ class ProjectDetail(ProjectView):
 class ProjectPatch(WireValue):
     """What may be changed of a project beside its timeline."""
 
-    title: str | None = Field(default=None, min_length=1, max_length=300, pattern=_CONTROLS)
-    status: str | None = Field(default=None, min_length=1, max_length=40, pattern=_STATUS)
+    title: Lasting[Title] = None
+    status: Lasting[Status] = None
 
 
 @projects.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from api_gateway.params import (
     IfNoneMatch,
     Limit,
 )
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import FieldProblem, Problem, of_validation
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
@@ -245,15 +246,10 @@ def patched(recipe: Profile, patch: dict[str, Any]) -> Profile:
     """The recipe after a JSON merge patch (RFC 7396); refused where it can no longer be made."""
     merged = _merged(recipe.model_dump(mode="json", by_alias=True), patch)
     try:
-        return _RECIPE.validate_python(merged)
+        return _RECIPE.validate_json(json.dumps(merged), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        found = [
-            FieldProblem(
-                pointer="/" + "/".join(str(step) for step in one["loc"]), message=one["msg"]
-            )
-            for one in error.errors(include_input=False, include_url=False)[:20]
-        ]
-        raise Problem(422, "the recipe cannot be made like that", found=found) from None
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise of_validation([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
 
 
 def _merged(value: Any, patch: Any) -> Any:

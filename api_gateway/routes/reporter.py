@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query
-from pydantic import Field, ValidationError, field_validator
+from fastapi import APIRouter, Path, Query
+from pydantic import AfterValidator, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api_gateway import etag, paging, problems, uploads
+from api_gateway import etag, paging, uploads
 from api_gateway.answers import (
     Answer,
     answer,
@@ -24,6 +24,7 @@ from api_gateway.answers import (
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.patches import Lasting
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routes.connectors import Name
 from api_gateway.routing import operation, router
@@ -69,6 +70,30 @@ UploadId = Annotated[
 ]
 
 
+def _template(template: str) -> str:
+    try:
+        return rules.checked_template(template)
+    except FieldInvalid as error:
+        raise ValueError(error.message) from error
+
+
+def _media_types(types: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(map(rules.media_type, types)))
+    except FieldInvalid as error:
+        raise ValueError(error.message) from error
+
+
+ConnectorId = Annotated[str, Field(min_length=1, max_length=200)]
+PathTemplate = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_template)]
+MaxBytes = Annotated[int, Field(ge=1, le=_MAX_BYTES)]
+AllowedTypes = Annotated[
+    tuple[MediaType, ...],
+    Field(min_length=1, max_length=_MAX_TYPES),
+    AfterValidator(_media_types),
+]
+
+
 class ReporterDestinationBody(WireValue):
     """Where uploads go: a connector that takes them, the media store where none is named.
 
@@ -77,28 +102,20 @@ class ReporterDestinationBody(WireValue):
     """
 
     name: Name
-    connector_id: str | None = Field(default=None, min_length=1, max_length=200)
-    path_template: str = Field(min_length=1, max_length=500)
-    max_bytes: int | None = Field(default=None, ge=1, le=_MAX_BYTES)
-    allowed_types: tuple[MediaType, ...] | None = Field(
-        default=None, min_length=1, max_length=_MAX_TYPES
-    )
+    connector_id: ConnectorId | None = None
+    path_template: PathTemplate
+    max_bytes: MaxBytes | None = None
+    allowed_types: AllowedTypes | None = None
 
-    @field_validator("path_template")
-    @classmethod
-    def _is_a_template(cls, template: str) -> str:
-        try:
-            return rules.checked_template(template)
-        except FieldInvalid as error:
-            raise ValueError(error.message) from error
 
-    @field_validator("allowed_types")
-    @classmethod
-    def _are_types(cls, types: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        try:
-            return None if types is None else tuple(dict.fromkeys(map(rules.media_type, types)))
-        except FieldInvalid as error:
-            raise ValueError(error.message) from error
+class ReporterDestinationPatch(WireValue):
+    """A JSON merge patch: null takes a limit away, or goes back to the media store."""
+
+    name: Lasting[Name] = None
+    connector_id: ConnectorId | None = None
+    path_template: Lasting[PathTemplate] = None
+    max_bytes: MaxBytes | None = None
+    allowed_types: AllowedTypes | None = None
 
 
 class ReporterDestinationView(ReporterDestinationBody):
@@ -234,17 +251,17 @@ async def update_destination(
     deps: Deps,
     caller: Caller,
     destination_id: Id,
-    body: Annotated[dict[str, Any], Body()],
+    body: ReporterDestinationPatch,
     if_match: IfMatch = None,
 ) -> Response:
-    """Merge a JSON merge patch into the destination, and check the whole again."""
+    """Merge a JSON merge patch into the destination."""
 
     def change(tx: Transaction) -> ReporterDestination:
         held = tx.destinations.get(caller.tenant_id, destination_id)
         etag.check_match(if_match, etag.of_version(held.version))
-        wanted = _patched(held, body)
+        wanted = held.model_copy(update=body.model_dump(exclude_unset=True, by_alias=False))
         _check_connector(tx, deps, caller.tenant_id, wanted.connector_id)
-        return tx.destinations.change(held.model_copy(update=dict(wanted)))
+        return tx.destinations.change(wanted)
 
     changed = await deps.write(change)
     return answer(_view(changed), ETag=etag.of_version(changed.version)).response
@@ -462,21 +479,6 @@ def _check_connector(
 def _wrong_connector(message: str, code: str) -> Problem:
     found = [FieldProblem(pointer="/connectorId", message=message)]
     return Problem(422, message, code=code, found=found)
-
-
-def _patched(held: ReporterDestination, patch: dict[str, Any]) -> ReporterDestinationBody:
-    """The destination after a JSON merge patch (RFC 7396), checked as a new one is."""
-    now = _body_of(held).model_dump(mode="json", by_alias=True)
-    merged = {name: value for name, value in {**now, **patch}.items() if value is not None}
-    try:
-        return ReporterDestinationBody.model_validate(merged)
-    except ValidationError as error:
-        raise problems.of_validation(
-            [
-                {**one, "loc": ("body", *one["loc"])}
-                for one in error.errors(include_url=False, include_input=False)
-            ]
-        ) from None
 
 
 def _body_of(held: ReporterDestination) -> ReporterDestinationBody:

@@ -16,6 +16,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From
 from api_gateway.mail import Letter
 from api_gateway.params import IdempotencyKey, IfMatch, IfNoneMatch
+from api_gateway.patches import Lasting
 from api_gateway.policy import Email, Name
 from api_gateway.problems import Problem
 from api_gateway.routes.users import UserView, view
@@ -48,8 +49,8 @@ class TenantBody(WireValue):
 class TenantPatch(WireValue):
     """What to change."""
 
-    name: Name | None = None
-    mfa_required: StrictBool | None = None
+    name: Lasting[Name] = None
+    mfa_required: Lasting[StrictBool] = None
 
 
 class TenantView(WireValue):

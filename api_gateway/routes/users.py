@@ -13,6 +13,7 @@ from api_gateway import etag, logins, paging
 from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.patches import Lasting
 from api_gateway.policy import Email, Name
 from api_gateway.routing import operation, router
 from catalog import passwords
@@ -39,11 +40,11 @@ class UserBody(WireValue):
 class UserPatch(WireValue):
     """What to change; `resetMfa` removes a second factor whose owner lost it."""
 
-    email: Email | None = None
-    name: Name | None = None
-    role: Role | None = None
-    enabled: StrictBool | None = None
-    mfa_required: StrictBool | None = None
+    email: Lasting[Email] = None
+    name: Lasting[Name] = None
+    role: Lasting[Role] = None
+    enabled: Lasting[StrictBool] = None
+    mfa_required: Lasting[StrictBool] = None
     reset_mfa: StrictBool = False
 
 

@@ -14,6 +14,7 @@ from api_gateway import etag, paging
 from api_gateway.answers import Answer, answer, conditional, once, once_outside, page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.patches import Lasting
 from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
@@ -65,10 +66,10 @@ class WebhookPatch(WireValue):
     """What to change; `events` null stands for every type. `rotate` makes a new secret, and
     deliveries are signed by both for `graceSeconds`."""
 
-    url: Url | None = None
-    description: Description | None = None
+    url: Lasting[Url] = None
+    description: Lasting[Description] = None
     events: Events | None = None
-    enabled: StrictBool | None = None
+    enabled: Lasting[StrictBool] = None
     rotate: StrictBool = False
     grace_seconds: int = Field(default=_DAY_S, ge=0, le=_MAX_GRACE_S)
 
