@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,10 +14,11 @@ from urllib.parse import quote
 import fakeredis
 import httpx
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from api_gateway.app import create_app
 from api_gateway.deps import Gateway
-from catalog.engine import Catalog, catalog_url, migrate
+from catalog.engine import Catalog
 from connectors.base import ConnectorEnv
 from connectors.egress import Egress
 from connectors.registry import Registry
@@ -27,6 +29,7 @@ from store.async_jobs import AsyncJobs
 from store.client import Store
 from store.events import AsyncEvents, Events
 from store.jobs import Jobs
+from tests.empty_catalogue import migrated_sqlite
 from tests.fakes import FixedClock
 from tests.timelines import a_clip, a_timeline, a_track, of_file
 
@@ -191,13 +194,33 @@ def an_account(catalog: Catalog, name: str) -> Account:
     return Account(tenant.id, secret.secret, key.id)
 
 
+def an_app(gateway: Gateway) -> FastAPI:
+    """An application whose routes are those of this process's first one.
+
+    FastAPI works every operation out anew for each application; none of it is the gateway's.
+    """
+    app = create_app(gateway)
+    app.router.routes = _routes(app)
+    return app
+
+
+_first: list[list[BaseRoute]] = []
+
+
+def _routes(app: FastAPI) -> list[BaseRoute]:
+    if not _first:
+        _first.append(app.router.routes)
+    return _first[0]
+
+
+_discovered = cache(Registry.discover)
+
+
 @contextmanager
 def a_kit(folder: Path, *, sql_url: str | None = None, **settings: Any) -> Iterator[Kit]:
     """A kit on a folder, its catalogue on SQLite or at a URL; settings may be changed."""
     clock = FixedClock(NOW_MS)
-    url = sql_url or catalog_url(str(folder))
-    if sql_url is None:
-        migrate(url)
+    url = sql_url or migrated_sqlite(folder)
     chosen = Settings(data_dir=str(folder), secret_keys=new_key(), **{**IN_NO_TIME, **settings})
     server = fakeredis.FakeServer()
     catalog, used = (
@@ -215,7 +238,7 @@ def a_kit(folder: Path, *, sql_url: str | None = None, **settings: Any) -> Itera
         ),
         events=Events(used),
         feed=AsyncEvents(fakeredis.FakeAsyncRedis(server=server, decode_responses=True)),
-        registry=Registry.discover(),
+        registry=_discovered(),
         sealer=Sealer(chosen.secret_keys),
         env=ConnectorEnv(egress=Egress(), settings=chosen, clock=clock),
         clock=clock,
@@ -223,7 +246,7 @@ def a_kit(folder: Path, *, sql_url: str | None = None, **settings: Any) -> Itera
     )
     kit = Kit(
         gateway,
-        create_app(gateway),
+        an_app(gateway),
         clock,
         an_account(catalog, "mine"),
         an_account(catalog, "theirs"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def kit(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Iterator[Kit]:
-    url = None
-    if backend == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        url = server.migrated()
-    with a_kit(tmp_path, sql_url=url) as made:
-        yield made
+    with ExitStack() as held:
+        url = None
+        if backend == "postgresql":
+            server: PostgresServer = request.getfixturevalue("postgres")
+            url = held.enter_context(server.migrated())
+        yield held.enter_context(a_kit(tmp_path, sql_url=url))

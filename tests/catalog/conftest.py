@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from catalog.engine import Catalog, catalog_url, migrate
+from catalog.engine import Catalog, catalog_url
+from tests.empty_catalogue import migrated_sqlite
 from tests.fakes import FixedClock
 from tests.postgres_server import PostgresServer
 
@@ -41,14 +42,14 @@ def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> s
 
 
 @pytest.fixture
-def sql_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+def sql_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a database with every table and nothing in it."""
     if backend == "sqlite":
-        url = catalog_url(str(tmp_path))
-        migrate(url)
-        return url
+        yield migrated_sqlite(tmp_path)
+        return
     server: PostgresServer = request.getfixturevalue("postgres")
-    return server.migrated()
+    with server.migrated() as url:
+        yield url
 
 
 @pytest.fixture
