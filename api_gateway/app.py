@@ -120,7 +120,14 @@ async def _on_problem(request: Request, problem: Problem) -> Response:
 
 
 async def _on_error(request: Request, error: CuttingRoomError) -> Response:
-    return await _on_problem(request, problems.of_error(error))
+    return await _on_problem(request, problems.of_error(error, _file_id(request)))
+
+
+def _file_id(request: Request) -> str | None:
+    """Where a request names its fileId; a query parameter stands in for the path's."""
+    if "fileId" not in request.path_params:
+        return None
+    return "#query/fileId" if "fileId" in request.query_params else "#path/fileId"
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> Response:

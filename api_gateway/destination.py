@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 
 from api_gateway.deps import Gateway
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import wrong
 from api_gateway.routes.connectors import known_connector
 from connectors.base import key_parts
 from schemas.base import WireValue
@@ -42,8 +42,7 @@ async def destination(
         connector = await known_connector(deps, tenant_id, wanted.connector_id)
     except NotFound as error:
         where = "/destination/connectorId"
-        found = [FieldProblem(pointer=where, message=error.message)]
-        raise Problem(422, error.message, code="destination_unknown", found=found) from None
+        raise wrong(where, error.message, "destination_unknown") from None
     deps.registry.require(connector.type, "writes")
     return Destination(connector=connector.ref, key=wanted.path)
 

@@ -69,7 +69,7 @@ class Express:
         except Problem as problem:
             answer = await self._refused(request, problem)
         except CuttingRoomError as error:
-            answer = await self._refused(request, problems.of_error(error))
+            answer = await self._refused(request, problems.of_error(error, "#path/fileId"))
         if answer is not None:
             scope["route"] = self._route
         return answer

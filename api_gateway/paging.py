@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import Problem, wrong
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
@@ -30,13 +30,12 @@ def position(kind: str, given: str | None, pointer: str = "#query/cursor") -> st
             return place.decode()
     except (binascii.Error, ValueError):
         pass
-    message = "not a cursor of this list; start again without one"
-    raise Problem(
-        422,
-        message,
-        code="cursor_invalid",
-        found=[FieldProblem(pointer=pointer, message=message)],
-    )
+    raise refused(pointer)
+
+
+def refused(pointer: str = "#query/cursor") -> Problem:
+    """The problem of what passes for a cursor and leads nowhere."""
+    return wrong(pointer, "not a cursor of this list; start again without one", "cursor_invalid")
 
 
 def _check(kind: str, raw: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Header, Path, Query
 
 from api_gateway.paging import DEFAULT_LIMIT, MAX_LIMIT
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import wrong
 from schemas.errors import FieldInvalid
 from schemas.times import parse_rfc3339
 
@@ -57,5 +57,4 @@ def instant(name: str, text: str | None) -> int | None:
         # A plus sign in a query means a blank; nobody who wrote an offset meant that.
         return parse_rfc3339(text.replace(" ", "+"))
     except FieldInvalid as error:
-        found = [FieldProblem(pointer=f"#query/{name}", message=error.message)]
-        raise Problem(422, f"{name}: {error.message}", code="query_invalid", found=found) from None
+        raise wrong(f"#query/{name}", f"{name}: {error.message}", "query_invalid") from None

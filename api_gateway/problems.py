@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -35,6 +36,18 @@ _STATUS: tuple[tuple[type[errors.CuttingRoomError], int], ...] = (
     (errors.RetryableError, 503),
 )
 _BY_CODE = {"stale": 412}
+# What can be wrong with a fileId and the range it spells.
+_OF_FILE_ID = frozenset(
+    {
+        "file_id_invalid",
+        "timestamp_unit",
+        "mixed_units",
+        "range_invalid",
+        "date_mismatch",
+        "too_long",
+        "too_far_ahead",
+    }
+)
 _CODES = {
     400: "malformed",
     401: "unauthenticated",
@@ -112,8 +125,27 @@ class Problem(Exception):
         self.tenants = tenants
 
 
-def of_error(error: errors.CuttingRoomError) -> Problem:
-    """The problem an error of ours is answered as."""
+def wrong(pointer: str, message: str, code: str) -> Problem:
+    """The 422 for one thing wrong in a request."""
+    found = [FieldProblem(pointer=pointer, message=message)]
+    return Problem(422, message, code=code, found=found)
+
+
+@contextmanager
+def about(pointer: str, code: str | None = None) -> Iterator[None]:
+    """Whatever field is found invalid inside, or by this code, is what the pointer leads to."""
+    try:
+        yield
+    except errors.FieldInvalid as error:
+        if code not in {None, error.error_code}:
+            raise
+        raise wrong(pointer, error.message, error.error_code) from None
+
+
+def of_error(error: errors.CuttingRoomError, file_id: str | None = None) -> Problem:
+    """The problem an error of ours is answered as; `file_id` leads to the request's fileId."""
+    if file_id is not None and error.error_code in _OF_FILE_ID:
+        return wrong(file_id, error.message, error.error_code)
     status = _BY_CODE.get(error.error_code) or _status(error)
     headers = {"Retry-After": str(_retry_after_s(error))} if status in {429, 503} else {}
     return Problem(

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from api_gateway import strictjson
 from api_gateway.auth import Meanwhile, Need, address, authenticate, spend
 from api_gateway.deps import caller, gateway, in_thread
-from api_gateway.problems import FieldProblem, Problem, ProblemBody, of_validation
+from api_gateway.problems import FieldProblem, Problem, ProblemBody, of_validation, wrong
 
 MAX_BODY_BYTES = 256 * 1024
 BODY_S = 60.0
@@ -249,7 +249,7 @@ async def _check_body(request: StrictRequest, *, takes_body: bool, form: bool) -
         return
     # Parsed here: FastAPI would put words of its own in place of what is wrong with a body.
     if await request.json() != {} and not takes_body:
-        raise Problem(422, "this operation takes no body", code="invalid")
+        raise wrong("", "this operation takes no body", "invalid")
 
 
 def _shape(wanted: Any) -> TypeAdapter[Any] | None:

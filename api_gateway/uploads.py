@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from api_gateway.deps import Gateway, in_thread
 from api_gateway.destination import own_folder
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import FieldProblem, Problem, wrong
 from connectors.base import TempCredentials
 from pipelines import upload as rules
 from schemas.accounts import Principal
@@ -141,8 +141,7 @@ def chosen(modes: tuple[UploadMode, ...], asked: UploadMode | None) -> UploadMod
     if asked is None or asked in modes:
         return asked or modes[0]
     message = f"this destination takes {', '.join(modes)} for a file of this size"
-    found = [FieldProblem(pointer="/mode", message=message)]
-    raise Problem(422, message, code="mode_unavailable", found=found)
+    raise wrong("/mode", message, "mode_unavailable")
 
 
 def connector_of(deps: Gateway, destination: ReporterDestination) -> Connector | None:

@@ -14,7 +14,7 @@ from api_gateway.answers import Answer, answer, once, page_of
 from api_gateway.deps import Caller, Deps
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, Limit
 from api_gateway.patches import Lasting
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import Problem, wrong
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
 from schemas.accounts import SCOPES, ApiKey, Scope
@@ -163,7 +163,7 @@ def _expiry(text: str | None, now_ms: int) -> int | None:
 
 
 def _bad_expiry(message: str) -> Problem:
-    return Problem(422, message, found=[FieldProblem(pointer="/expiresAt", message=message)])
+    return wrong("/expiresAt", message, "invalid")
 
 
 def _view(key: ApiKey, secret: str | None = None) -> ApiKeyView:

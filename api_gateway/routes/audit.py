@@ -12,7 +12,7 @@ from api_gateway import paging
 from api_gateway.answers import page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Limit, instant
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import wrong
 from api_gateway.routing import operation, router
 from catalog.audit import AuditFilter
 from schemas.accounts import AuditEntry
@@ -128,13 +128,8 @@ def _wanted(
 
 def _text(name: str, text: str | None) -> str | None:
     if text is not None and "\0" in text:
-        raise _invalid(name, "a NUL is in no name")
+        raise wrong(f"#query/{name}", f"{name}: a NUL is in no name", "query_invalid")
     return text
-
-
-def _invalid(name: str, message: str) -> Problem:
-    found = [FieldProblem(pointer=f"#query/{name}", message=message)]
-    return Problem(422, f"{name}: {message}", code="query_invalid", found=found)
 
 
 def _view(entry: AuditEntry) -> EntryView:

@@ -19,7 +19,7 @@ from api_gateway.logins import From, TokensView
 from api_gateway.mail import Letter
 from api_gateway.params import IdempotencyKey
 from api_gateway.policy import Email, Secret, TenantRef, check_password
-from api_gateway.problems import Problem, TenantChoice
+from api_gateway.problems import Problem, TenantChoice, wrong
 from api_gateway.routing import operation, router
 from api_gateway.signoff import logout_url
 from catalog import passwords
@@ -173,7 +173,8 @@ async def change_temporary_password(
         _refuse_stale(one, deps.clock())
         check_password(wanted, body.email)
         if given == wanted:
-            raise Problem(422, "the new password is the temporary one", code="password_policy")
+            told = "the new password is the temporary one"
+            raise wrong("/newPassword", told, "password_policy")
         hashed = await logins.hashing(deps, lambda: deps.passwords.hashed(wanted))
         shown = await in_thread(_changed, deps, From.of(request), one, hashed)
     return answer(shown).response

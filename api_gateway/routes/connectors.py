@@ -16,7 +16,7 @@ from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.patches import Lasting
-from api_gateway.problems import Problem
+from api_gateway.problems import Problem, about
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
 from connectors.base import Connector as Opened
@@ -404,7 +404,8 @@ def _read(deps: Gateway, tenant_id: str, connector_id: str) -> Connector:
 
 
 def _created(tx: Transaction, deps: Gateway, tenant_id: str, body: ConnectorBody) -> Connector:
-    kind = deps.registry.get(body.type)
+    with about("/type"):
+        kind = deps.registry.get(body.type)
     wanted, auth = kind.parse_config(body.config), kind.parse_auth(body.auth)
     kind.refuse(wanted, auth, deps.env)
     config = wanted.model_dump(mode="json", by_alias=True)

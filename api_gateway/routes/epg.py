@@ -17,6 +17,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.guides import Pending
 from api_gateway.jobviews import job_answer
 from api_gateway.params import DEFAULT, Cursor, Id, IfMatch, IfNoneMatch, Limit, instant
+from api_gateway.problems import about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
@@ -27,7 +28,6 @@ from pipelines.epg import Suggestion
 from schemas.accounts import Principal
 from schemas.base import WireValue
 from schemas.connectors import Connector
-from schemas.errors import FieldInvalid
 from schemas.guides import MAX_OFFSET_MS, Programme, Station, StationMapping
 from schemas.times import TimeRange, rfc3339, time_range
 from store.epg import Guides
@@ -248,11 +248,11 @@ def _span(from_: str | None, to: str | None, now_ms: int) -> TimeRange:
     end_ms = instant("to", to)
     if start_ms is None:
         start_ms = now_ms if end_ms is None or end_ms > now_ms else end_ms - _DAY_MS
-    span = time_range(start_ms, start_ms + _DAY_MS if end_ms is None else end_ms)
+    with about("#query/to" if to is not None else "#query/from"):
+        span = time_range(start_ms, start_ms + _DAY_MS if end_ms is None else end_ms)
     if span.length_ms > _LONGEST_MS:
-        raise FieldInvalid(
-            f"the range is {span.length_ms} ms long; at most {_LONGEST_MS} ms", code="too_long"
-        )
+        told = f"the range is {span.length_ms} ms long; at most {_LONGEST_MS} ms"
+        raise wrong("#query/to", told, "too_long")
     return span
 
 

@@ -12,13 +12,13 @@ from starlette.responses import Response, StreamingResponse
 
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import Id
-from api_gateway.problems import Problem
+from api_gateway.problems import Problem, about
 from api_gateway.routing import operation, router
 from schemas.base import WireValue
 from schemas.errors import StoreUnavailable
 from schemas.events import Event
 from schemas.jobs import FINAL
-from store.events import MAX_PAGE, position
+from store.events import BEGINNING, MAX_PAGE, position
 
 events: APIRouter = router("events")
 HEARTBEAT_S = 15.0
@@ -64,7 +64,7 @@ async def list_job_events(
     job = await in_thread(deps.jobs.get, caller.tenant_id, job_id)
     if _wants_page(request, after, limit):
         return await _page(deps, caller.tenant_id, after, limit, job_id)
-    start = position(last_event_id or after)
+    start = _start(after, last_event_id) or BEGINNING
     told = await in_thread(deps.events.after, caller.tenant_id, start, 1, job_id)
     if job.state in FINAL and not told:
         return Response(status_code=204)
@@ -89,9 +89,17 @@ async def list_events(
     """Without an id a stream tells what comes now, a page begins with the oldest that is kept."""
     if _wants_page(request, after, limit):
         return await _page(deps, caller.tenant_id, after, limit, None)
-    known = last_event_id or after
-    start = position(known) if known else await in_thread(deps.events.latest, caller.tenant_id)
+    start = _start(after, last_event_id)
+    if start is None:
+        start = await in_thread(deps.events.latest, caller.tenant_id)
     return _stream(deps, caller.tenant_id, start, None)
+
+
+def _start(after: str | None, last_event_id: str | None) -> str | None:
+    """Behind which event a stream begins, where a client names one."""
+    with about("#header/Last-Event-ID" if last_event_id else "#query/after"):
+        known = last_event_id or after
+        return position(known) if known else None
 
 
 def _wants_page(request: Request, after: str | None, limit: int | None) -> bool:
@@ -105,7 +113,8 @@ async def _page(
     deps: Gateway, tenant_id: str, after: str | None, limit: int | None, job_id: str | None
 ) -> Response:
     size = limit or 100
-    found = await in_thread(deps.events.after, tenant_id, after, size, job_id)
+    with about("#query/after"):
+        found = await in_thread(deps.events.after, tenant_id, after, size, job_id)
     more = found[-1].id if len(found) == size else None
     body = EventPage(items=found, next_cursor=more).model_dump_json(by_alias=True)
     return Response(body, media_type="application/json")

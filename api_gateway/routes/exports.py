@@ -15,7 +15,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import DestinationBody, destination
 from api_gateway.jobviews import JobPage, JobView, job_answer, job_view
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, Limit, instant
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routes.epg import ChannelId
 from api_gateway.routing import operation, router
@@ -154,7 +154,8 @@ async def export_segment(
     connector = await known_connector(deps, caller.tenant_id, connector_id)
     deps.registry.require(connector.type, "live")
     asked = await _asked(deps, caller, connector, channel_id, body)
-    check_parts(deps.settings, asked.parts, body.on_future, deps.clock())
+    with about(_named(body)):
+        check_parts(deps.settings, asked.parts, body.on_future, deps.clock())
     recipe = await in_thread(one_recipe, deps, caller.tenant_id, body.rendition_id)
     command = await _command(deps, caller, connector, channel_id, body, asked, recipe)
     accepted = await in_thread(
@@ -195,11 +196,19 @@ async def list_segment_exports(
         to_ms=instant("to", to),
     )
     after = paging.position(_KIND, cursor)
-    listed = await in_thread(
-        deps.jobs.list, caller.tenant_id, wanted, limit=min(limit, _LARGEST_PAGE), cursor=after
-    )
+    with about("#query/cursor"):
+        listed = await in_thread(
+            deps.jobs.list, caller.tenant_id, wanted, limit=min(limit, _LARGEST_PAGE), cursor=after
+        )
     more = paging.cursor(_KIND, listed.next_cursor) if listed.next_cursor else None
     return page((job_view(job) for job in listed.items), more)
+
+
+def _named(body: ExportBody) -> str:
+    """Where a body says what is exported."""
+    if body.programme_id is not None:
+        return "/programmeId"
+    return "/range" if body.range is not None else "/ranges"
 
 
 def check_parts(
@@ -253,25 +262,18 @@ async def _part(
     source = connector
     if one.connector_id is not None and one.connector_id != connector.id:
         if one.channel_id is None:
-            raise _wrong(f"{pointer}/channelId", "name a channel of the other connector", "invalid")
+            raise wrong(f"{pointer}/channelId", "name a channel of the other connector", "invalid")
         try:
             source = await known_connector(deps, caller.tenant_id, one.connector_id)
         except NotFound as error:
-            raise _wrong(f"{pointer}/connectorId", error.message, "connector_unknown") from None
+            raise wrong(f"{pointer}/connectorId", error.message, "connector_unknown") from None
         deps.registry.require(source.type, "live")
     return ExportPart(connector=source.ref, channel_id=one.channel_id or channel_id, range=span)
 
 
 def _resolved(body: RangeBody, pointer: str) -> TimeRange:
-    try:
+    with about(pointer):
         return body.resolved()
-    except FieldInvalid as error:
-        raise _wrong(pointer, error.message, error.error_code) from None
-
-
-def _wrong(pointer: str, message: str, code: str) -> Problem:
-    found = [FieldProblem(pointer=pointer, message=message)]
-    return Problem(422, message, code=code, found=found)
 
 
 def one_recipe(deps: Gateway, tenant_id: str, rendition_id: str | None) -> Profile | None:
@@ -283,7 +285,7 @@ def one_recipe(deps: Gateway, tenant_id: str, rendition_id: str | None) -> Profi
         known = (_own(deps, tenant_id, rendition_id),)
     (recipe, *others) = known
     if others or recipe.packaging is not None:
-        raise _wrong(
+        raise wrong(
             "/renditionId", "an export is one file: name a rendition without a ladder", "invalid"
         )
     return recipe
@@ -294,7 +296,7 @@ def _own(deps: Gateway, tenant_id: str, rendition_id: str) -> Profile:
         with deps.catalog.read() as tx:
             return tx.renditions.get(tenant_id, rendition_id).recipe
     except NotFound as error:
-        raise _wrong("/renditionId", error.message, "rendition_unknown") from None
+        raise wrong("/renditionId", error.message, "rendition_unknown") from None
 
 
 async def _command(

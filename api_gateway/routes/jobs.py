@@ -14,6 +14,7 @@ from api_gateway.answers import Answer, conditional, once_outside, page
 from api_gateway.deps import Caller, Deps, in_thread
 from api_gateway.jobviews import JobPage, JobView, job_json, job_view
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfNoneMatch, Limit, instant
+from api_gateway.problems import about
 from api_gateway.routing import operation, router
 from schemas.jobs import Job, Kind, State
 from store.listing import JobFilter
@@ -54,13 +55,10 @@ async def list_jobs(
         to_ms=instant("to", to),
     )
     after = paging.position(_KIND, cursor)
-    listed = await in_thread(
-        deps.jobs.list,
-        caller.tenant_id,
-        wanted,
-        limit=min(limit, _LARGEST_PAGE),
-        cursor=after,
-    )
+    with about("#query/cursor"):
+        listed = await in_thread(
+            deps.jobs.list, caller.tenant_id, wanted, limit=min(limit, _LARGEST_PAGE), cursor=after
+        )
     more = paging.cursor(_KIND, listed.next_cursor) if listed.next_cursor else None
     return page((job_view(job) for job in listed.items), more)
 

@@ -16,7 +16,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
 from api_gateway.jobviews import JobView, job_answer, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import wrong
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.clips import ClipBody, check_range, clip_command, newest_clip
 from api_gateway.routes.connectors import known_connector
@@ -28,7 +28,7 @@ from schemas.accounts import Principal
 from schemas.base import WireValue
 from schemas.commands import CommandBase, CreateRenditions, LocalizeFile
 from schemas.connectors import Connector, Destination
-from schemas.errors import FieldInvalid, NotFound
+from schemas.errors import NotFound
 from schemas.file_id import ClipFileId
 from schemas.jobs import FINAL, Job
 from schemas.ledger import Accepted
@@ -136,7 +136,8 @@ async def get_localization(
 def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carried) -> Accepted:
     """A clip is localized by being made: it is one job with the clip of this fileId."""
     if asked.wanted.rendition_id is not None:
-        raise FieldInvalid("a clip is kept as it is cut: leave renditionId out")
+        told = "a clip is kept as it is cut: leave renditionId out"
+        raise wrong("/renditionId", told, "invalid_field")
     wanted = ClipBody()
     check_range(deps.settings, clip, wanted, deps.clock())
     command = clip_command(asked.caller, asked.connector, clip, asked.file_id, wanted, carried)
@@ -232,8 +233,7 @@ def _recipes(deps: Gateway, tenant_id: str, rendition_id: str) -> tuple[Profile,
         with deps.catalog.read() as tx:
             return (tx.renditions.get(tenant_id, rendition_id).recipe,)
     except NotFound as error:
-        found = [FieldProblem(pointer="/renditionId", message=error.message)]
-        raise Problem(422, error.message, code="rendition_unknown", found=found) from None
+        raise wrong("/renditionId", error.message, "rendition_unknown") from None
 
 
 def _current(deps: Gateway, asked: _Asked) -> tuple[int, Job | None]:

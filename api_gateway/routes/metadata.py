@@ -28,7 +28,7 @@ from api_gateway.params import (
     Limit,
 )
 from api_gateway.patches import Lasting
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import FieldProblem, Problem, wrong
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
@@ -327,8 +327,8 @@ async def search_metadata(
     """In the order the records were made."""
     connector = await _content(deps, caller.tenant_id, connector_id)
     wanted = Wanted(view, field, value, text)
-    for each in (view, field, value, text):
-        _check_text(each)
+    for name, each in {"view": view, "field": field, "value": value, "text": text}.items():
+        _check_text(name, each)
     kind = f"{_FOUND}\n{connector.fingerprint}\n{wanted}"
     after = paging.position(kind, cursor)
     found = await deps.read(
@@ -357,7 +357,7 @@ async def list_metadata(
     """Records of the whole file first."""
     connector = await _content(deps, caller.tenant_id, connector_id)
     meant = named(deps, connector, file_id_of(file_id, query_file_id)).file_id
-    _check_text(view)
+    _check_text("view", view)
     kind = f"{_RECORDS}\n{connector.fingerprint}\n{meant}\n{view}"
     after = _position(paging.position(kind, cursor))
     found = await deps.read(
@@ -538,10 +538,10 @@ def _check_name(name: str) -> None:
         raise Problem(409, f"a view is named {name!r} already", code="name_taken")
 
 
-def _check_text(text: str | None) -> None:
+def _check_text(name: str, text: str | None) -> None:
     """A text with a NUL is in no value, and some databases refuse to be asked for it."""
     if text is not None and "\0" in text:
-        raise Problem(422, "a text cannot hold a NUL", code="query_invalid")
+        raise wrong(f"#query/{name}", "a text cannot hold a NUL", "query_invalid")
 
 
 def _position(text: str | None) -> Position | None:
@@ -549,9 +549,7 @@ def _position(text: str | None) -> Position | None:
         return None
     match = _PLACE.fullmatch(text)
     if match is None:
-        message = "not a cursor of this list; start again without one"
-        found = [FieldProblem(pointer="#query/cursor", message=message)]
-        raise Problem(422, message, code="cursor_invalid", found=found)
+        raise paging.refused()
     return Position(int(match[1]), match[2])
 
 

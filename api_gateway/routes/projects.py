@@ -6,7 +6,7 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,7 +35,7 @@ from schemas.base import WireValue
 from schemas.errors import NotFound
 from schemas.projects import Project, ProjectFilter, ProjectSort
 from schemas.timelines import Edit, Timeline, Warned
-from schemas.times import rfc3339
+from schemas.times import MAX_EPOCH_MS, rfc3339
 
 projects: APIRouter = router("projects")
 DOCUMENT = BodyLimits(most_bytes=4 * 1024 * 1024, depth=64)
@@ -50,6 +50,9 @@ _FORMS = {
     "edl": ("text/plain", "application/x-edl"),
     "fcpxml": ("application/xml", "text/xml", "application/fcpxml+xml"),
 }
+_Id = Annotated[str, Field(pattern=r"^prj_[0-9a-z]{26}$")]
+_BY_TIME = TypeAdapter(tuple[Annotated[int, Field(ge=0, le=MAX_EPOCH_MS)], _Id])
+_BY_TITLE = TypeAdapter(tuple[Annotated[str, Field(pattern=_CONTROLS)], _Id])
 Title = Annotated[str, Field(min_length=1, max_length=300, pattern=_CONTROLS)]
 Status = Annotated[str, Field(min_length=1, max_length=40, pattern=_STATUS)]
 _RATE = {"OTIO_SCHEMA": "RationalTime.1", "rate": 25.0}
@@ -220,7 +223,7 @@ async def list_projects(
         sort=sort,
     )
     kind = f"{_KIND}:{sort}"
-    after = _position(paging.position(kind, cursor))
+    after = _position(paging.position(kind, cursor), sort)
     found = await deps.read(lambda tx: tx.projects.page(caller.tenant_id, wanted, after, limit + 1))
     return page_of(kind, found, limit, view, lambda last: json.dumps(position(last, wanted)))
 
@@ -449,11 +452,15 @@ def _as_title(name: str) -> str:
     return plain[:300] or "untitled"
 
 
-def _position(text: str | None) -> Position | None:
+def _position(text: str | None, sort: ProjectSort) -> Position | None:
+    """Anybody can make up a cursor that passes for ours; what it says must still be a place."""
     if text is None:
         return None
-    value, last = json.loads(text)
-    return value, last
+    by_title = sort.endswith("title")
+    try:
+        return (_BY_TITLE if by_title else _BY_TIME).validate_json(text, strict=True)
+    except ValidationError:
+        raise paging.refused() from None
 
 
 def _plain(if_match: str | None) -> str | None:

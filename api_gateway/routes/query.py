@@ -17,7 +17,7 @@ from api_gateway.annotations import place_of
 from api_gateway.answers import page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import Id, IdempotencyKey
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
 from api_gateway.upstream import asked
@@ -27,7 +27,7 @@ from connectors.base import Entry, Lists, Live, Page, Query, Reads, key_parts, p
 from pipelines.localize import file_digest
 from schemas.base import WireValue
 from schemas.connectors import Connector
-from schemas.errors import FieldInvalid, SourceNotFound, Unsupported
+from schemas.errors import SourceNotFound, Unsupported
 from schemas.localized import LocalizedFile
 from schemas.metadata import BUILT_IN, PLAIN
 from schemas.times import rfc3339
@@ -117,7 +117,8 @@ async def query_connector(
     asking = _read(connector, body)
     kind = f"query\n{connector.id}\n{_digest(body)}"
     after = paging.position(kind, body.cursor, "/cursor")
-    found = await _found(deps, asking, after)
+    with about("/cursor", "cursor_invalid"):
+        found = await _found(deps, asking, after)
     more = paging.cursor(kind, found.next_cursor) if found.next_cursor else None
     items = await in_thread(_shown, deps, connector, found.items)
     return page(items, more)
@@ -134,9 +135,9 @@ def _read(connector: Connector, body: QueryBody) -> _Asked:
     for name in plain:
         if name not in _FILTERS:
             told = f"entries have no field {name[:40]!r}; there are {', '.join(sorted(_FILTERS))}"
-            raise _wrong(f"/filters/{name[:64]}", told, "filter_unknown")
+            raise wrong(f"/filters/{name[:64]}", told, "filter_unknown")
     if known and body.sort != "name":
-        raise _wrong("/sort", "what is found by metadata comes by fileId", "sort_unknown")
+        raise wrong("/sort", "what is found by metadata comes by fileId", "sort_unknown")
     return _Asked(
         connector,
         Query(text=body.text, filters=plain, path=_path(body), sort=body.sort, limit=body.limit),
@@ -146,22 +147,20 @@ def _read(connector: Connector, body: QueryBody) -> _Asked:
 
 def _path(body: QueryBody) -> str:
     path = body.path.rstrip("/")
-    try:
+    with about("/path"):
         return "/".join(key_parts(path)) if path else ""
-    except FieldInvalid as error:
-        raise _wrong("/path", error.message, error.error_code) from None
 
 
 def _wanted(name: str, value: str) -> Wanted:
     """What a filter by metadata asks for: `metadata.field` or `metadata.view.field`."""
     *view, field = name.removeprefix(_METADATA).split(".")
     if len(view) > 1 or not field or "\0" in value:
-        raise _wrong(f"/filters/{name[:64]}", "is metadata.field or metadata.view.field",
+        raise wrong(f"/filters/{name[:64]}", "is metadata.field or metadata.view.field",
                      "filter_unknown")  # fmt: skip
     known = view[0] if view else None
     if known is not None and known in BUILT_IN and BUILT_IN[known].field(field) is None:
         told = f"the view {known} has no field {field[:40]!r}"
-        raise _wrong(f"/filters/{name[:64]}", told, "filter_unknown")
+        raise wrong(f"/filters/{name[:64]}", told, "filter_unknown")
     return Wanted(known, field, value)
 
 
@@ -269,7 +268,3 @@ def _digest(body: QueryBody) -> str:
     """A cursor goes on with the very question it was given for; how many at once may change."""
     text = body.model_dump_json(exclude={"cursor", "limit"})
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _wrong(pointer: str, told: str, code: str) -> Problem:
-    return Problem(422, told, code=code, found=[FieldProblem(pointer=pointer, message=told)])

@@ -11,14 +11,14 @@ from starlette.responses import Response
 from api_gateway.answers import Answer, answer, once_outside
 from api_gateway.deps import Caller, Deps, Gateway
 from api_gateway.params import Id, IdempotencyKey
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import Problem, about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routes.epg import ChannelId
 from api_gateway.routing import operation, router
 from connectors.base import Refers
 from schemas.base import WireValue
 from schemas.connectors import Connector
-from schemas.errors import AccessDenied, FieldInvalid, RetryableError, Unsupported
+from schemas.errors import AccessDenied, RetryableError, Unsupported
 from schemas.times import RangeBody, TimeRange, rfc3339
 
 references: APIRouter = router("connectors")
@@ -75,18 +75,15 @@ async def create_reference(
     span = _resolved(body.range)
     if span.length_ms > deps.settings.max_clip_ms:
         told = f"the range is {span.length_ms} ms long; at most {deps.settings.max_clip_ms} ms"
-        raise FieldInvalid(told, code="too_long")
+        raise wrong("/range", told, "too_long")
     return await once_outside(
         request, deps, caller.tenant_id, lambda: _made(deps, connector, channel_id, span, body.name)
     )
 
 
 def _resolved(body: RangeBody) -> TimeRange:
-    try:
+    with about("/range"):
         return body.resolved()
-    except FieldInvalid as error:
-        found = [FieldProblem(pointer="/range", message=error.message)]
-        raise Problem(422, error.message, code=error.error_code, found=found) from None
 
 
 def _made(

@@ -14,7 +14,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.destination import destination
 from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import Id, IdempotencyKey
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routes.exports import ExportDestination, check_parts, one_recipe
 from api_gateway.routes.projects import refused, stored_timeline
@@ -88,7 +88,8 @@ async def render_project(
     parts = await _parts(deps, caller.tenant_id, timeline, body)
     streamed = tuple(part for part in parts if part.file_id is None)
     if streamed:
-        check_parts(deps.settings, streamed, body.on_future, deps.clock())
+        with about("#path/id"):
+            check_parts(deps.settings, streamed, body.on_future, deps.clock())
     check_length(timeline, deps.settings.max_clip_ms)
     recipe = await in_thread(one_recipe, deps, caller.tenant_id, body.rendition_id)
     to = await destination(deps, caller.tenant_id, body.destination, "exports")
@@ -137,7 +138,7 @@ def check_length(timeline: Timeline, most_ms: int) -> None:
     length_ms = round(timeline.length * 1000)
     if length_ms > most_ms:
         message = f"the timeline is {length_ms} ms long; at most {most_ms} ms"
-        raise Problem(422, message, code="too_long")
+        raise wrong("#path/id", message, "too_long")
 
 
 async def _parts(
@@ -158,8 +159,7 @@ async def _sources(deps: Gateway, tenant_id: str, timeline: Timeline) -> dict[st
         try:
             connector = await known_connector(deps, tenant_id, connector_id)
         except NotFound as error:
-            problem = [FieldProblem(pointer=pointer, message=error.message)]
-            raise Problem(422, error.message, code="connector_unknown", found=problem) from None
+            raise wrong(pointer, error.message, "connector_unknown") from None
         capabilities = deps.registry.capabilities(connector.type)
         found[connector_id] = render.Source(
             ref=connector.ref, streams="live" in capabilities, files="reads" in capabilities

@@ -28,7 +28,7 @@ from api_gateway.params import (
     IfNoneMatch,
     Limit,
 )
-from api_gateway.problems import FieldProblem, Problem, of_validation
+from api_gateway.problems import Problem, of_validation, wrong
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
@@ -281,7 +281,8 @@ def _recipes(deps: Gateway, tenant_id: str, ids: tuple[str, ...]) -> tuple[Profi
         for number, one in enumerate(ids):
             found += RECIPES.get(one) or (_own(tx, tenant_id, one, number),)
     if len(found) > MAX_RECIPES:
-        raise Problem(422, f"{len(found)} recipes are more than one job makes: {MAX_RECIPES}")
+        told = f"{len(found)} recipes are more than one job makes: {MAX_RECIPES}"
+        raise wrong("/renditionIds", told, "invalid")
     return tuple(found)
 
 
@@ -290,8 +291,7 @@ def _own(tx: Transaction, tenant_id: str, rendition_id: str, number: int) -> Pro
         return tx.renditions.get(tenant_id, rendition_id).recipe
     except NotFound as error:
         where = f"/renditionIds/{number}"
-        found = [FieldProblem(pointer=where, message=error.message)]
-        raise Problem(422, error.message, code="rendition_unknown", found=found) from None
+        raise wrong(where, error.message, "rendition_unknown") from None
 
 
 async def _destination(deps: Gateway, caller: Principal, body: RenditionJobBody) -> Destination:

@@ -25,7 +25,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.patches import Lasting
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import Problem, about, wrong
 from api_gateway.routes.connectors import Name
 from api_gateway.routing import operation, router
 from api_gateway.uploads import Credentials, UploadView
@@ -400,9 +400,10 @@ async def list_uploads(
 
     def read() -> Response:
         _read(deps, caller.tenant_id, destination_id)
-        found = Uploads(deps.store).page(
-            caller.tenant_id, destination_id, after, min(limit, _LARGEST_PAGE)
-        )
+        with about("#query/cursor"):
+            found = Uploads(deps.store).page(
+                caller.tenant_id, destination_id, after, min(limit, _LARGEST_PAGE)
+            )
         more = paging.cursor(_UPLOADS, found.next_cursor) if found.next_cursor else None
         return page((uploads.view(deps, held) for held in found.items), more)
 
@@ -477,8 +478,7 @@ def _check_connector(
 
 
 def _wrong_connector(message: str, code: str) -> Problem:
-    found = [FieldProblem(pointer="/connectorId", message=message)]
-    return Problem(422, message, code=code, found=found)
+    return wrong("/connectorId", message, code)
 
 
 def _body_of(held: ReporterDestination) -> ReporterDestinationBody:

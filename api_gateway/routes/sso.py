@@ -20,7 +20,7 @@ from api_gateway.logins import From, TokensView
 from api_gateway.oidc import LOGOUT_FRESH_S, Client, Departure, check_address
 from api_gateway.params import IfMatch
 from api_gateway.policy import Email
-from api_gateway.problems import Problem
+from api_gateway.problems import FieldProblem, Problem
 from api_gateway.routing import operation, router
 from api_gateway.signoff import ID_TOKEN_FIELD
 from catalog.engine import Transaction
@@ -259,7 +259,9 @@ def _logout_token(body: bytes) -> str:
         found = {}
     tokens = found.get("logout_token", [])
     if len(tokens) != 1:
-        raise Problem(400, "the form holds one logout_token", code="logout_token_invalid")
+        told = "the form holds one logout_token"
+        lacking = [FieldProblem(pointer="/logout_token", message=told)]
+        raise Problem(400, told, code="logout_token_invalid", found=lacking)
     return tokens[0]
 
 

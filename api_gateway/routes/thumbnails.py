@@ -20,7 +20,7 @@ from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
 from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
-from api_gateway.problems import Problem
+from api_gateway.problems import Problem, wrong
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
@@ -33,7 +33,6 @@ from schemas.accounts import Principal
 from schemas.commands import MakeThumbnails
 from schemas.connectors import Connector, Destination
 from schemas.errors import (
-    FieldInvalid,
     InFuture,
     NotFound,
     SourceNotFound,
@@ -200,18 +199,22 @@ def _check(deps: Gateway, wanted: _Wanted) -> None:
 
 def _check_words(deps: Gateway, wanted: _Wanted) -> None:
     if wanted.type != "poster" and (wanted.width or 0) > MAX_SPRITE_WIDTH:
-        raise FieldInvalid(f"a sprite's pictures are at most {MAX_SPRITE_WIDTH} wide")
+        raise _wrong("width", f"a sprite's pictures are at most {MAX_SPRITE_WIDTH} wide")
     if wanted.every_ms is not None and wanted.count is not None:
-        raise FieldInvalid("give everyMs or count, not both")
+        raise _wrong("everyMs", "give everyMs or count, not both")
     if wanted.clip is not None:
         if wanted.type == "poster" and wanted.at_ms >= wanted.clip.range.length_ms:
-            raise FieldInvalid(f"the clip lasts {wanted.clip.range.length_ms} ms")
+            raise _wrong("atMs", f"the clip lasts {wanted.clip.range.length_ms} ms")
         return
     if "reads" not in deps.registry.capabilities(wanted.connector.type):
         if wanted.type != "poster":
-            raise FieldInvalid("of a channel, name a range: the fileId of a clip")
+            raise _wrong("type", "of a channel, name a range: the fileId of a clip")
         if wanted.at_ms == 0:
-            raise FieldInvalid("of a channel, atMs names the moment in epoch milliseconds")
+            raise _wrong("atMs", "of a channel, atMs names the moment in epoch milliseconds")
+
+
+def _wrong(name: str, message: str) -> Problem:
+    return wrong(f"#query/{name}", message, "invalid_field")
 
 
 # --- which version of a file

@@ -26,7 +26,7 @@ from api_gateway import uploads
 from api_gateway.auth import address, spend
 from api_gateway.deps import Deps, Gateway, gateway, in_thread
 from api_gateway.params import Id
-from api_gateway.problems import Problem, of_error
+from api_gateway.problems import FieldProblem, Problem, of_error
 from api_gateway.receiving import Receiving
 from api_gateway.routing import operation
 from connectors.base import Receiver, Receives
@@ -61,7 +61,7 @@ class TusRoute(APIRoute):
         async def judged(request: Request) -> Response:
             try:
                 if request.scope.get("query_string"):
-                    raise Problem(422, "this operation takes no parameters", code="query_invalid")
+                    raise _takes_none(request)
                 answer = await handle(request)
             except Problem as problem:
                 raise _in_protocol(problem) from None
@@ -74,6 +74,12 @@ class TusRoute(APIRoute):
 
 
 tus = APIRouter(tags=["reporter"], route_class=TusRoute)
+
+
+def _takes_none(request: Request) -> Problem:
+    told = "this operation takes no parameters"
+    found = [FieldProblem(pointer=f"#query/{n[:60]}", message=told) for n in request.query_params]
+    return Problem(422, told, code="query_invalid", found=found[:20])
 
 
 class _Believed(NamedTuple):

@@ -15,7 +15,7 @@ from api_gateway.answers import Answer, answer, conditional, once, once_outside,
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.patches import Lasting
-from api_gateway.problems import FieldProblem, Problem
+from api_gateway.problems import wrong
 from api_gateway.routing import operation, router
 from catalog.engine import Transaction
 from connectors.receiver import check_url, new_secret
@@ -321,8 +321,7 @@ def _check(deps: Gateway, url: str) -> None:
     try:
         check_url(url, deps.settings.allow_cidrs)
     except AccessDenied as error:
-        found = [FieldProblem(pointer="/url", message=error.message)]
-        raise Problem(422, error.message, code="url_invalid", found=found) from None
+        raise wrong("/url", error.message, "url_invalid") from None
 
 
 def _read(deps: Gateway, tenant_id: str, webhook_id: str) -> Webhook:

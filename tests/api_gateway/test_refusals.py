@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from api_gateway import paging
 from catalog import keys
 from tests.gateway_kit import FILE_ID, Kit, a_kit
 from tests.refused_requests import REFUSED, Refused
@@ -79,6 +81,54 @@ def test_it_is_refused(
     }
     assert problem["detail"]
     assert problem["retryable"] is (row.status == 425)
+    assert problem["errors"] or row.status != 422, "what is wrong has a name"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "pointer"),
+    [
+        ("POST", "/v1/connectors/{connector}/files/a%2F..%2Fb/clip", b"{}", "#path/fileId"),
+        ("POST", "/v1/connectors/{connector}/files/-/clip?fileId=a/../b", b"{}", "#query/fileId"),
+        ("GET", "/v1/connectors/{files}/files/..%2Fb", None, "#path/fileId"),
+        ("GET", "/v1/jobs/" + "j" * 300, None, "#path/id"),
+        ("GET", "/v1/jobs?cursor={jobs cursor}", None, "#query/cursor"),
+        ("GET", "/v1/projects?cursor={projects cursor}", None, "#query/cursor"),
+        ("GET", "/v1/events?after=x", None, "#query/after"),
+        ("GET", "/v1/connectors/{files}/metadata?value=a%00", None, "#query/value"),
+        ("POST", "/v1/connectors", b'{"type":"ftp9","name":"n"}', "/type"),
+        ("POST", "/v1/connectors/{connector}/query", b'{"cursor":"x"}', "/cursor"),
+        ("POST", "/v1/connectors/{connector}/channels/c/segments", b"{too long}", "/range"),
+        ("GET", "/v1/connectors/{connector}/channels/c/epg?{32 days}", None, "#query/to"),
+        ("POST", "/v1/jobs/{job}/cancel", b'{"a":1}', ""),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, str) else "",
+)
+def test_what_is_wrong_is_named_by_its_place(
+    kit: Kit, places: dict[str, str], method: str, path: str, body: bytes | None, pointer: str
+) -> None:
+    made_up = {
+        "jobs cursor": paging.cursor("jobs", "nonsense"),
+        "projects cursor": paging.cursor("projects:-updatedAt", '["nonsense", 7]'),
+        "32 days": "from=2022-02-01T00:00:00Z&to=2022-03-15T00:00:00Z",
+    }
+    for name, value in {**places, **made_up}.items():
+        path = path.replace(f"{{{name}}}", value)
+    long = {"range": {"startMs": 0, "endMs": 99_999_999}, "destination": {"path": "a.mp4"}}
+    sent = json.dumps(long).encode() if body == b"{too long}" else body
+    headers = {"Content-Type": "application/json"} if sent else {}
+
+    answer = kit.ask(method, path, content=sent, headers=headers)
+
+    assert answer.status_code == 422, answer.text
+    assert [one["pointer"] for one in answer.json()["errors"]] == [pointer]
+
+
+def test_a_stream_of_events_names_the_header_that_is_wrong(kit: Kit) -> None:
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "yesterday"}
+
+    answer = kit.get("/v1/events", headers=headers)
+
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["#header/Last-Event-ID"]
 
 
 def test_the_table_is_long_and_says_each_thing_once() -> None:
