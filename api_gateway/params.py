@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import Header, Path, Query
+from pydantic import BeforeValidator
 
 from api_gateway.paging import DEFAULT_LIMIT, MAX_LIMIT
 from api_gateway.problems import wrong
 from schemas.errors import FieldInvalid
 from schemas.times import parse_rfc3339
 
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
+def _digits(value: object) -> object:
+    """Refuse 1.0, +1 and 1_0: numbers to Python, and to nobody who reads the document."""
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise ValueError("a whole number is written in digits alone")
+    return value
+
+
+Digits = BeforeValidator(_digits)
 Id = Annotated[str, Path(alias="id", max_length=200, description="the resource's id")]
 FileId = Annotated[
     str,
@@ -25,7 +38,7 @@ FileIdQuery = Annotated[
     str | None,
     Query(alias="fileId", max_length=1024, description="the fileId, for proxies that rewrite %2F"),
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="at most so many items")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="at most so many items"), Digits]
 Cursor = Annotated[
     str | None, Query(max_length=512, description="`nextCursor` of the page before this one")
 ]

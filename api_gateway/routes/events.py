@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.params import Id
+from api_gateway.params import Digits, Id
 from api_gateway.problems import Problem, about
 from api_gateway.routing import operation, router
 from schemas.base import WireValue
@@ -30,7 +30,9 @@ _FINAL_EVENTS = frozenset(f"job.{state}" for state in FINAL)
 After = Annotated[
     str | None, Query(max_length=64, description="the id of the last event that is known already")
 ]
-PageSize = Annotated[int | None, Query(ge=1, le=MAX_PAGE, description="at most so many events")]
+PageSize = Annotated[
+    int | None, Query(ge=1, le=MAX_PAGE, description="at most so many events"), Digits
+]
 LastEventId = Annotated[
     str | None,
     Header(alias="Last-Event-ID", max_length=64, description="replay what followed this event"),

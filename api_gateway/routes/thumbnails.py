@@ -19,7 +19,7 @@ from api_gateway.clip_address import media_key
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
 from api_gateway.jobviews import JobView, job_answer
-from api_gateway.params import FileId, FileIdQuery, Id, IfNoneMatch
+from api_gateway.params import Digits, FileId, FileIdQuery, Id, IfNoneMatch
 from api_gateway.problems import Problem, wrong
 from api_gateway.rawpath import file_id as file_id_of
 from api_gateway.routes.connectors import known_connector
@@ -153,15 +153,20 @@ async def get_thumbnail(
             le=MAX_EPOCH_MS,
             description="of a poster: from the first moment; of a channel: epoch milliseconds",
         ),
+        Digits,
     ] = 0,
-    every_ms: Annotated[int | None, Query(alias="everyMs", ge=40, le=24 * 3600 * 1000)] = None,
-    count: Annotated[int | None, Query(ge=1, le=MAX_PICTURES)] = None,
-    width: Annotated[int | None, Query(ge=16, le=MAX_POSTER_WIDTH)] = None,
+    every_ms: Annotated[
+        int | None, Query(alias="everyMs", ge=40, le=24 * 3600 * 1000), Digits
+    ] = None,
+    count: Annotated[int | None, Query(ge=1, le=MAX_PICTURES), Digits] = None,
+    width: Annotated[int | None, Query(ge=16, le=MAX_POSTER_WIDTH), Digits] = None,
     image_format: Annotated[PictureFormat, Query(alias="format")] = "jpg",
     times: Annotated[Seek, Query(description="keyframe is cheaper; cues tell true times")] = (
         "exact"
     ),
-    sheet: Annotated[int, Query(ge=0, le=MAX_PICTURES, description="which sprite sheet")] = 0,
+    sheet: Annotated[
+        int, Query(ge=0, le=MAX_PICTURES, description="which sprite sheet"), Digits
+    ] = 0,
     _: IfNoneMatch = None,
 ) -> Response:
     """The picture where it is there; else 202 and the job that makes it."""
