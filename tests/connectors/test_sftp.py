@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
+from connectors import sftp
 from connectors.sftp import Auth, Config, SftpFiles, connect
 from schemas.errors import AccessDenied, SourceUnavailable
 from schemas.settings import Settings
@@ -118,7 +119,10 @@ def test_connections_end_with_their_connector(peer: Peer) -> None:
     assert not transport.is_active()
 
 
-def test_a_server_that_speaks_no_ssh_is_unavailable(peer: Peer) -> None:
+def test_a_server_that_speaks_no_ssh_is_unavailable(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sftp, "ANSWER_S", 1.0)
     with loopback() as server:
         server.answers["*"] = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
@@ -128,7 +132,6 @@ def test_a_server_that_speaks_no_ssh_is_unavailable(peer: Peer) -> None:
 
 def test_a_sealed_key_opens_with_its_passphrase_alone() -> None:
     private, _ = a_key(b"open sesame")
-    from connectors import sftp
 
     def auth(**values: str) -> Auth:
         return Auth.model_validate({"privateKey": private, **values})

@@ -311,7 +311,7 @@ def test_the_origins_clock_says_what_there_is(tmp_path: Path) -> None:
     timing = (
         f'<UTCTiming schemeIdUri="urn:mpeg:dash:utc:direct:2014" value="{stamp(epoch_ms + 6000)}"/>'
     )
-    live = Live(ManualClock(epoch_ms + 6000))
+    live = Live(lambda: wall_clock_ms() - 3_600_000)
 
     with DashOrigin(late, live=live, style="number", clock=timing) as origin:
         start = epoch_ms + 1330

@@ -260,7 +260,7 @@ def test_another_attempt_goes_on_with_what_was_split(tmp_path: Path) -> None:
     one, other = segment(build(StreamSpec())), segment(build(StreamSpec(first_number=500)))
     with Origin(one) as origin:
         found = Channels(origin, one, other)
-        origin.fault(one.entry, Fault.status(503, times=6))
+        origin.fault(one.entry, Fault.status(503, times=1))
         job = rendered(
             output,
             found.sources | files.sources,
