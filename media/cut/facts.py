@@ -16,7 +16,7 @@ def parameter_sets(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) ->
     found: dict[bytes, None] = dict.fromkeys(pictures.outer_sets())
     in_band = isinstance(pictures, TsPictures) or pictures.in_band
     for index in starts if in_band else ():
-        found.update(dict.fromkeys(set_nals(pictures.codec, pictures.nals(index))))
+        found.update(dict.fromkeys(set_nals(pictures.codec, pictures.opening(index))))
     return tuple(found)
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from media.cut import h264
 from media.cut.source import Mp4Pictures, TsPictures
 
-_START = b"\0\0\1"
-_SLICES = frozenset({1, 2, 5})
-
 
 def keys(pictures: TsPictures | Mp4Pictures) -> tuple[list[int], list[int]]:
     """The places to start, and the IDRs among them, by number."""
@@ -40,26 +37,16 @@ def _h264_kind(nals: tuple[bytes, ...], *, trusted: bool) -> str:
 
 def _h264_ts(pictures: TsPictures, index: int) -> str:
     """Judge by the first slice, which mostly lies in the picture's first packet."""
-    packets, whole = 1, pictures.packets(index)
-    while True:
-        first = _first_slice(pictures.head(index, packets))
-        if first is not None or packets >= whole:
-            break
-        packets = min(whole, packets * 4)
-    if first is None or (first[0] & 31 == 1 and not _begins_intra(first)):
+    head, at = pictures.begin(index)
+    if at < 0:
+        return ""
+    first = head[at + 3 : at + 8]
+    if first[0] & 31 == 5:
+        return "idr"
+    if first[0] & 31 == 1 and not _begins_intra(first):
         return ""
     trusted = index == 0 or pictures.random_access(index)
     return _h264_kind(pictures.begin_nals(index), trusted=trusted)
-
-
-def _first_slice(head: bytes) -> bytes | None:
-    """The first bytes of the first slice, or None where they do not lie in here."""
-    at = head.find(_START)
-    while 0 <= at < len(head) - 7:
-        if head[at + 3] & 31 in _SLICES:
-            return head[at + 3 : at + 8]
-        at = head.find(_START, at + 3)
-    return None
 
 
 def _begins_intra(first: bytes) -> bool:
@@ -68,14 +55,8 @@ def _begins_intra(first: bytes) -> bool:
 
 
 def _hevc_ts(pictures: TsPictures, index: int) -> str:
-    head = pictures.head(index, min(4, pictures.packets(index)))
-    at = head.find(_START)
-    while 0 <= at < len(head) - 4:
-        kind = head[at + 3] >> 1 & 63
-        if kind < 32:
-            return _hevc_name(kind)
-        at = head.find(_START, at + 3)
-    return _hevc_kind(pictures.nals(index))
+    head, at = pictures.begin(index)
+    return _hevc_name(head[at + 3] >> 1 & 63) if at >= 0 else _hevc_kind(pictures.nals(index))
 
 
 def _hevc_kind(nals: tuple[bytes, ...]) -> str:

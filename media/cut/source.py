@@ -19,6 +19,7 @@ from schemas.errors import CorruptMedia, UnsupportedMedia
 Read = Callable[[Path], bytes]
 # Enough of a picture to hold its parameter sets and the header of its first slice.
 _SETS_PACKETS = 8
+_H264_SLICES = frozenset({1, 2, 5})
 
 
 class Pictures(Protocol):
@@ -86,6 +87,26 @@ class TsPictures:
             data = b"".join([data, *(self.pes.payload(unit) for unit in range(first + 1, stop))])
         return data + self.tail if self.tail and index == len(self.units) - 1 else data
 
+    def begin(self, index: int) -> tuple[bytes, int]:
+        """The first bytes of a picture, and where in them its first slice starts; -1 where nowhere.
+
+        Mostly that is in its first packet, and the rest need not be put together.
+        """
+        packets, whole = 1, self.packets(index)
+        while True:
+            head = self.head(index, packets)
+            at = _first_slice(head, self.codec)
+            if at >= 0 or packets >= whole:
+                return head, at
+            packets = min(whole, packets * 4)
+
+    def opening(self, index: int) -> tuple[bytes, ...]:
+        """The NAL units before the slices: parameter sets stand there (7.4.1.2.3)."""
+        head, at = self.begin(index)
+        if at < 0 or index in self.paired:
+            return self.nals(index)
+        return split_annexb(head[:at]) if at else ()
+
     def head(self, index: int, packets: int) -> bytes:
         """The first bytes of a picture: those in so many packets."""
         return self.pes.head(self.units[index][0], packets)
@@ -110,6 +131,17 @@ class TsPictures:
     def random_access(self, index: int) -> bool:
         """Whether the transport stream marks the picture as a place to start."""
         return self.pes.random_access(self.units[index][0])
+
+
+def _first_slice(head: bytes, codec: str) -> int:
+    """Where the start code of the first slice stands, five of its bytes behind it; else -1."""
+    at = head.find(b"\0\0\1")
+    while 0 <= at < len(head) - 7:
+        kind = head[at + 3]
+        if kind >> 1 & 63 < 32 if codec == "hevc" else kind & 31 in _H264_SLICES:
+            return at
+        at = head.find(b"\0\0\1", at + 3)
+    return -1
 
 
 def _ts_pictures(stream: TsStream, pes: Pes) -> TsPictures:
@@ -275,6 +307,10 @@ class Mp4Pictures:
     def nals(self, index: int) -> tuple[bytes, ...]:
         """The NAL units of a picture."""
         return split_prefixed(self.data(index), self.length_size)
+
+    def opening(self, index: int) -> tuple[bytes, ...]:
+        """The NAL units parameter sets may stand among: all, as they cost nothing to find."""
+        return self.nals(index)
 
     def data(self, index: int) -> bytes:
         """The picture as the sample holds it."""

@@ -18,6 +18,8 @@ from schemas.errors import CorruptMedia, Encrypted, UnsupportedMedia
 PACKET = 188
 _BODY = 184
 _HEADER = 9
+# Up to so many packets are cut out one by one, without stripping the whole segment for them.
+_FEW = 24
 WRAP = 1 << 33
 TIMEBASE_HZ = 90_000
 _LOW_FIVE = bytes(i & 0x1F for i in range(256))
@@ -118,28 +120,23 @@ class Pes:
     def _parts(self, first: int, stop: int) -> list[bytes | memoryview]:
         """The payload of packets `[first, stop)`: whole stretches of bare packets at a time."""
         parts: list[bytes | memoryview] = []
-        bodies, adapts, firsts, at = self.segment.bodies, self.adapts, self.firsts, first
+        adapts, firsts, at = self.adapts, self.firsts, first
         stretch = bisect_right(firsts, first) - 1
         while at < stop:
             limit = firsts[stretch + 1] if stretch + 1 < len(firsts) else self.count
             if at >= limit:
                 stretch += 1
                 continue
+            place = self.places[stretch] - firsts[stretch]
             if adapts[at]:
-                parts.append(self._piece(at))
+                parts.append(self.segment.adapted(place + at))
                 at += 1
                 continue
             end = adapts.find(1, at, min(stop, limit))
             end = min(stop, limit) if end < 0 else end
-            place = self.places[stretch] - firsts[stretch]
-            parts.append(bodies[(place + at) * _BODY : (place + end) * _BODY])
+            parts += self.segment.payloads(place + at, place + end)
             at = end
         return parts
-
-    def _piece(self, number: int) -> bytes:
-        """The payload of a packet with an adaptation field."""
-        at, data = self.offset(number), self.segment.data
-        return data[at + 5 + data[at + 4] : at + PACKET]
 
 
 def _pes_body(parts: list[bytes | memoryview]) -> bytes:
@@ -183,8 +180,21 @@ class TsSegment:
         """The segment in a file."""
         return cls(path.read_bytes())
 
-    @property
-    def bodies(self) -> memoryview:
+    def adapted(self, number: int) -> bytes:
+        """What a packet with an adaptation field carries."""
+        at, data = number * PACKET, self.data
+        return data[at + 5 + data[at + 4] : at + PACKET]
+
+    def payloads(self, first: int, stop: int) -> list[bytes | memoryview]:
+        """What the bare packets `[first, stop)` carry: of many one piece, of a few one each."""
+        if stop - first <= _FEW:
+            return [
+                self.data[at + PACKET - _BODY : at + PACKET]
+                for at in range(first * PACKET, stop * PACKET, PACKET)
+            ]
+        return [self._stripped()[first * _BODY : stop * _BODY]]
+
+    def _stripped(self) -> memoryview:
         """Every packet less its header, end to end; made once, when first asked for."""
         if self._bodies is None:
             # Four sweeps over the whole are six times faster than a slice for each packet.

@@ -328,6 +328,8 @@ def test_fields_that_come_one_by_one_are_refused() -> None:
         def nals(self, index: int) -> tuple[bytes, ...]:
             return split_annexb(field)
 
+        opening = nals
+
         def outer_sets(self) -> tuple[bytes, ...]:
             return ()
 
