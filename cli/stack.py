@@ -29,7 +29,7 @@ READY_WITHIN_S = 30.0
 GRACE_S = 4.5
 RESTART_AFTER_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 STEADY_S = 30.0
-# Clips mostly wait for media, so they get more slots than there are cores.
+# Clips mostly wait for origins to answer, so they get more slots than there are cores.
 SLOTS: Mapping[str, int] = {"clip": 3}
 
 

@@ -18,6 +18,7 @@ from workers.middleware import chosen
 from workers.turn import Stint, Turn
 
 AWAY_PAUSE_S = 0.25
+IDLE_S = 1.0
 MAX_MESSAGE_BYTES = 4_096
 _JOB_ID = re.compile(r"job_[0-9A-Z]{26}", re.ASCII)
 log = structlog.get_logger(__name__)
@@ -61,8 +62,8 @@ class BellBroker(Broker):
         self.rering = rering
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 500) -> Consumer:
-        """A consumer of one queue, one bell at a time."""
-        return BellConsumer(self.bells, self.turn, queue_name, timeout / 1000, self.rering)
+        """A consumer of one queue, one bell at a time; it sleeps as long as suits a wake list."""
+        return BellConsumer(self.bells, self.turn, queue_name, IDLE_S, self.rering)
 
     def declare_queue(self, queue_name: str) -> None:
         """Know a queue; there is no delay queue beside it, the ledger keeps what is due."""
