@@ -23,6 +23,7 @@ from schemas.cuts import (
     CutPlan,
     CutReport,
     CutRequest,
+    DeliveredPart,
     FuturePolicy,
     GapPolicy,
     MediaIndex,
@@ -30,7 +31,7 @@ from schemas.cuts import (
 from schemas.errors import FormatChange, InvalidCommand
 from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Fetch, Plan, Publish, RunFfmpeg, Step, WriteText
-from schemas.results import ClipResult, DeliveredFile, clip_result
+from schemas.results import ClipResult, Delivered, DeliveredFile, clip_result
 from schemas.times import TimeRange, rfc3339
 
 OUTPUT, ALIKE, MADE = "export.mp4", "alike.mkv", "rendition"
@@ -629,11 +630,23 @@ def result(command: ExportSegment, report: CutReport, published: Sequence[Publis
     answer = clip_result(requested(command), report, main)
     return answer.model_copy(
         update={
+            "delivered": _around(answer.delivered, report.parts),
             "parts": report.parts,
             "sidecars": tuple(_delivered(each) for each in beside),
             "notes": (*command.notes, *answer.notes),
         }
     )
+
+
+def _around(delivered: Delivered, parts: Sequence[DeliveredPart]) -> Delivered:
+    """Ranges come in the order they were asked for; their bounds are the earliest and latest."""
+    if not parts:
+        return delivered
+    bounds = {
+        "start_ms": min(part.start_ms for part in parts),
+        "end_ms": max(part.end_ms for part in parts),
+    }
+    return delivered.model_copy(update=bounds)
 
 
 def _delivered(published: Published) -> DeliveredFile:

@@ -54,6 +54,9 @@ def test_ranges_are_joined_in_the_order_given(tmp_path: Path) -> None:
     assert [part["startMs"] for part in told(job)["parts"]] == [
         ceil(asset.wall_ms(asset.numbers_between(a, b)[0])) for a, b in ranges
     ]
+    delivered = told(job)["delivered"]
+    assert delivered["startMs"] == min(part["startMs"] for part in told(job)["parts"])
+    assert delivered["endMs"] == max(part["endMs"] for part in told(job)["parts"])
 
 
 @pytest.mark.parametrize("fps", [Fraction(25), Fraction(30000, 1001)], ids=["25", "29.97"])

@@ -15,10 +15,11 @@ from pipelines.joins import Planned, joined
 from pipelines.spans import plan
 from schemas.commands import ExportPart, ExportSegment
 from schemas.connectors import Destination
-from schemas.cuts import CopiedSound, CutPlan, MediaIndex, Silence
+from schemas.cuts import CopiedSound, CutPlan, DeliveredPart, MediaIndex, Silence
 from schemas.errors import FormatChange, InvalidCommand
 from schemas.times import TimeRange
 from tests.builders import a_connector_ref
+from tests.pipelines.test_clip_sidecar import a_published, a_report
 from tests.pipelines.test_spans import T0_MS, a_request, a_run, a_segment, a_sound, an_index
 
 PLANS = Path(__file__).parents[1] / "plans"
@@ -147,6 +148,23 @@ def a_command(*ranges: tuple[int, int], **changes: Any) -> ExportSegment:
         "destination": Destination(key="{channel}/{date}/{title}-{id}.mp4"),
     }
     return ExportSegment(**values | changes)
+
+
+def test_what_is_delivered_runs_from_the_earliest_to_the_latest_moment() -> None:
+    ranges = ((800, 1400), (0, 500), (200, 440))
+    report = a_report(
+        start_ms=T0_MS + 800,
+        end_ms=T0_MS + 440,
+        parts=tuple(
+            DeliveredPart(start_ms=T0_MS + a, end_ms=T0_MS + b, first_frame=0, frames=1)
+            for a, b in ranges
+        ),
+    )
+
+    told = export.result(a_command(*ranges), report, [a_published("goal.mp4")])
+
+    assert (told.delivered.start_ms, told.delivered.end_ms) == (T0_MS, T0_MS + 1400)
+    assert [part.start_ms - T0_MS for part in told.parts] == [800, 0, 200]
 
 
 GOLDEN: dict[str, tuple[tuple[int, int], ...]] = {
