@@ -35,7 +35,7 @@ _ITEMS = {
     "genre": b"\xa9gen",
 }
 _COPY_BYTES = 1 << 20
-_BESIDE_BYTES = 8 << 20
+_BESIDE_BYTES = 4 << 20
 _MOST_VECTORS = 1024
 
 
