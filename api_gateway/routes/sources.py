@@ -30,6 +30,7 @@ from connectors.base import Entry, Live, Reads, TimedUrl
 from pipelines import interchange
 from pipelines.annotations import by_name, markers, within
 from pipelines.interchange import Described, Part
+from pipelines.localize import same_version
 from pipelines.xmp import xmp
 from schemas.base import WireValue
 from schemas.connectors import Connector
@@ -66,7 +67,8 @@ class ProbeView(WireValue):
 class SourceView(WireValue):
     """A file at its source. `streams` and what goes with them are null while nobody has looked.
 
-    `url` may be a credential until `urlExpiresAt`; null where no browser can reach the file.
+    `url` may be a credential until `urlExpiresAt`; null where no browser can reach the file or
+    a copy of it. One that begins with `/` is this service's own.
     """
 
     file_id: str
@@ -153,7 +155,23 @@ def _file(deps: Gateway, connector: Connector, file_id: str, copy: LocalizedFile
     entry = opened.stat(file_id)
     validators = version_of(entry)
     target = Target(connector, file_id, validators)
-    return _Source(entry, "file", opened.url(file_id, URL_TTL_S), copy, target)
+    url = opened.url(file_id, URL_TTL_S)
+    if url is None and copy is not None and same_version(copy.validators, validators):
+        url = _copy_url(deps, copy)
+    return _Source(entry, "file", url, copy, target)
+
+
+def _copy_url(deps: Gateway, copy: LocalizedFile) -> TimedUrl | None:
+    """Where the copy is read: at the media store, else as a file of the job that made it."""
+    presigned = deps.media_store.url(copy.key, URL_TTL_S)
+    if presigned is not None:
+        return presigned
+    try:
+        job = deps.jobs.get(copy.tenant_id, copy.job_id)
+    except NotFound:
+        return None
+    url = (job.result or {}).get("file", {}).get("url")
+    return TimedUrl(url=url) if isinstance(url, str) else None
 
 
 def _channel(

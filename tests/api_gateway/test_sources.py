@@ -23,6 +23,7 @@ from tests.gateway_kit import CANONICAL, FILE_ID, NOW_MS, Kit, a_kit
 from tests.media_builder import StreamSpec, build, write_mp4
 from tests.xmp_reader import read_xmp
 from workers import handlers
+from workers.addresses import file_address
 from workers.lifecycle import run_job
 from workers.probe import WORK
 from workers.runtime import Runtime
@@ -135,7 +136,8 @@ def test_what_is_no_media_says_so_and_is_not_tried_again(
     assert packet(kit, folder, "notes.txt", tmp_path)["Xmp.dc.format"] == "text/plain"
 
 
-def test_a_localized_copy_tells_what_the_file_holds(kit: Kit, folder: str) -> None:
+def a_copy(kit: Kit, folder: str, **changes: Any) -> LocalizedFile:
+    """A copy of the file is held, as it is at its source now."""
     with kit.gateway.catalog.read() as tx:
         connector = tx.connectors.get(kit.mine.tenant_id, folder)
     opened = kit.gateway.registry.open(connector.ref, kit.gateway.sealer, kit.gateway.env)
@@ -148,13 +150,37 @@ def test_a_localized_copy_tells_what_the_file_holds(kit: Kit, folder: str) -> No
         sha256="0" * 64, content_type="video/mp4", localized_ms=NOW_MS,
         validators=Validators(size=entry.size, etag=entry.etag, modified_ms=entry.modified_ms),
         media=MediaInfo(container="ogg", size=1, duration_ms=9, streams=(stream,)),
-    )  # fmt: skip
+    ).model_copy(update=changes)  # fmt: skip
     Localized(kit.gateway.store).put(place, record)
+    return record
+
+
+def test_a_localized_copy_tells_what_the_file_holds(kit: Kit, folder: str) -> None:
+    a_copy(kit, folder)
 
     found = told(kit, folder)
 
     assert (found["localized"], found["durationMs"], found["container"]) == (True, 9, "ogg")
     assert kit.get("/v1/jobs?kind=probe").json()["items"] == []
+
+
+def test_a_copy_is_read_where_its_source_is_not(kit: Kit, folder: str, tmp_path: Path) -> None:
+    job_id = kit.post(f"{path(folder)}/localize").json()["id"]
+    record = a_copy(kit, folder, job_id=job_id, key="localized/a b.mp4")
+    before = told(kit, folder)["url"]
+    (tmp_path / "media" / "localized").mkdir(parents=True)
+    (tmp_path / "media" / record.key).write_bytes(b"copied")
+    ledger = RedisLedger(kit.gateway.store)
+    lease = ledger.claim("localize", "w", job_id)
+    assert lease is not None
+    ledger.finish(lease, {"file": {"key": record.key, "url": file_address(job_id, record.key)}})
+
+    url = told(kit, folder)["url"]
+
+    assert before is None
+    assert kit.get(url).content == b"copied"
+    (tmp_path / "files" / NAME).write_bytes(b"another version")
+    assert told(kit, folder)["url"] is None
 
 
 def test_the_url_of_a_bucket_works_for_an_hour_without_a_credential(
