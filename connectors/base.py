@@ -41,7 +41,6 @@ from schemas.errors import DiskFull, FieldInvalid, SourceUnavailable
 from schemas.guides import GuideDocument, GuideWanted
 from schemas.localized import MIN_RATE, Validators
 from schemas.media import ByteRange
-from schemas.metadata import MetadataRecord, MetadataView
 from schemas.settings import Settings
 from schemas.times import TimeRange
 from schemas.uploads import AnyGrant, UploadMode, UploadWanted
@@ -398,20 +397,6 @@ class Epg(Protocol):
 
 
 @runtime_checkable
-class Metadata(Protocol):
-    """Capability `metadata`: the system keeps metadata of its files."""
-
-    def views(self) -> tuple[MetadataView, ...]:
-        """The views there are."""
-
-    def records(self, file_id: str, view: str | None) -> tuple[MetadataRecord, ...]:
-        """The records of a file, of one view or all."""
-
-    def write_record(self, file_id: str, record: MetadataRecord) -> MetadataRecord:
-        """Add a record; answers it as stored."""
-
-
-@runtime_checkable
 class TempCredentials(Protocol):
     """Capability `temp_credentials`: a client uploads one file itself, then we check and admit it.
 
@@ -494,7 +479,6 @@ PROTOCOLS: Mapping[Capability, type[Any]] = {
     "writes": Writes,
     "live": Live,
     "epg": Epg,
-    "metadata": Metadata,
     "temp_credentials": TempCredentials,
 }
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.base import Value
 
-Capability = Literal["lists", "reads", "writes", "live", "epg", "metadata", "temp_credentials"]
+Capability = Literal["lists", "reads", "writes", "live", "epg", "temp_credentials"]
 
 
 class ConnectorRef(Value):
