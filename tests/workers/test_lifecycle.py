@@ -29,6 +29,7 @@ from workers.patience import PatientLedger
 from workers.phases import Phase, Work
 from workers.run import Run
 from workers.runtime import Runtime, epoch_ms
+from workers.turn import Turn
 
 Gather = Callable[[ClipFromStream, int, Run], int]
 
@@ -225,6 +226,51 @@ def test_a_growing_phase_is_gone_through_again(tmp_path: Path) -> None:
     run_job("clip", stage.runtime)
 
     assert stage.job.result == {"files": ("1.txt", "2.txt", "3.txt")}
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_job_that_waited_has_its_turn_again_for_all_but_what_goes_beside(
+    tmp_path: Path, beside: bool
+) -> None:
+    turn, had = Turn(1), list[tuple[str, bool]]()
+    stint = turn.begin()
+
+    def gather(_command: ClipFromStream, facts: int, run: Run) -> int:
+        had.append((run.stage or "", turn.holder is stint))
+        if facts == 0 and len(had) == 1:
+            raise NotYetAvailable("soon", retry_at_ms=run.clock() + 5)
+        return facts + 1
+
+    def more(_command: ClipFromStream, facts: int) -> int | None:
+        return epoch_ms() + 5 if facts < 2 else None
+
+    stage = Stage(tmp_path)
+    phases = (
+        Phase("p0", "fetching", 1, gather, one_file, more, beside=beside),
+        Phase("p1", "cutting", 1, gather, one_file),
+    )
+    work = Work(ClipFromStream, lambda _command: 0, phases, lambda *_: {})
+    stage.runtime.works = {"clip": work}
+
+    run_job("clip", stage.runtime, stint)
+
+    assert stage.job.state == "succeeded"
+    assert had == [
+        ("fetching", True),
+        ("fetching", True),
+        ("fetching", not beside),
+        ("cutting", True),
+    ]
+
+
+def test_with_no_place_left_to_wait_in_the_lease_is_given_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, gather=raises(NotYetAvailable("soon", retry_at_ms=epoch_ms() + 5)))
+    turn = Turn(0)
+
+    run_job("clip", stage.runtime, turn.begin())
+
+    assert (stage.job.state, stage.job.attempt) == ("waiting", 0)
+    assert len(stage.folders()) == 1
 
 
 def test_a_cancelled_job_stops_while_it_works(tmp_path: Path) -> None:

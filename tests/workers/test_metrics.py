@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from workers import metrics
 
@@ -21,6 +22,13 @@ metrics.share(Path(sys.argv[1]), sys.argv[2])
 metrics.FETCHED_BYTES.labels("clip").inc(float(sys.argv[3]))
 with metrics.stage_timed("clip", "cutting"):
     pass
+"""
+WAITING = """
+import sys
+from pathlib import Path
+from workers import metrics
+metrics.share(Path(sys.argv[1]), sys.argv[2])
+metrics.WAITING_JOBS.labels("clip").set(int(sys.argv[3]))
 """
 SERVE = """
 import sys
@@ -59,6 +67,35 @@ def test_a_successor_goes_on_counting_and_slots_add_up(tmp_path: Path) -> None:
     assert 'cuttingroom_stage_duration_seconds_count{kind="clip",stage="cutting"} 3.0' in text
     # A file a slot, however many processes there were.
     assert len(list(tmp_path.glob("counter_*.db"))) == 2
+
+
+def test_time_at_a_job_is_counted_but_for_its_pauses() -> None:
+    def counted_s() -> float:
+        name = "cuttingroom_worker_busy_seconds_total"
+        return metrics.REGISTRY.get_sample_value(name, {"kind": "paused"}) or 0.0
+
+    with metrics.Busy("paused") as busy:
+        with busy.paused():
+            before_it = counted_s()
+            with busy.paused():
+                pass
+            after_it = counted_s()
+        again = counted_s()
+    end = counted_s()
+
+    assert 0 < before_it == after_it == again < end
+
+
+def test_a_successor_begins_with_no_job_that_waits(tmp_path: Path) -> None:
+    for number, identity in ((3, "clip-0"), (2, "clip-1"), (0, "clip-0")):
+        argv = [sys.executable, "-c", WAITING, str(tmp_path), identity, str(number)]
+        subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))  # type: ignore[no-untyped-call]
+
+    name, of = "cuttingroom_worker_waiting_jobs", {"queue": "clip"}
+    assert registry.get_sample_value(name, of) == 2
 
 
 def test_a_taken_port_costs_the_numbers_and_not_the_process() -> None:
