@@ -9,6 +9,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 # One more than there are cores: many tests wait.
 WORKERS ?= $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
+# Tests and the service start many processes: without bytecode each would compile everything again.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test browser check lint types imports up clean lock help
 
 help:
