@@ -287,13 +287,22 @@ def demo(
 
 @app.command()
 def plan(
-    command: Annotated[Path, typer.Argument(help="A command as JSON; `-` for standard input.")],
+    command: Annotated[
+        Path,
+        typer.Argument(
+            help="A command as JSON; `-` for standard input.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            allow_dash=True,
+        ),
+    ],
     allow_cidr: Cidrs = None,
 ) -> None:
     """Print what would be done for a command, step by step, without doing it."""
     from cli.plan import run as run_plan
 
-    text = sys.stdin.read() if str(command) == "-" else command.read_text(encoding="utf-8")
+    text = sys.stdin.buffer.read() if str(command) == "-" else command.read_bytes()
     run_plan(text, _settings(allow_cidrs=tuple(allow_cidr or ())), out())
 
 
