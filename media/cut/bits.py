@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -311,6 +311,16 @@ def sei_bytes(messages: Iterable[tuple[int, bytes]]) -> bytes:
     """SEI messages as they stand behind a NAL header, trailing bits included."""
     body = (_sei_size(kind) + _sei_size(len(data)) + data for kind, data in messages)
     return b"".join(body) + b"\x80"
+
+
+def sei_without(
+    nal: bytes, header: int, messages: Sequence[tuple[int, bytes]], unwanted: Container[int]
+) -> bytes | None:
+    """An SEI NAL unit of these messages, without those of some types; None if none stays."""
+    kept = [message for message in messages if message[0] not in unwanted]
+    if len(kept) == len(messages):
+        return nal
+    return escape(nal[:header] + sei_bytes(kept)) if kept else None
 
 
 def _sei_number(rbsp: bytes, at: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from media.cut import h264, hevc
 from media.cut.bits import join_prefixed, nal_bounds
+from media.cut.display import Display
 from media.cut.h264_idr import IdrRewriter
 from media.cut.sound import box
 from schemas.errors import UnsupportedMedia
@@ -95,10 +96,8 @@ class H264Coding:
             [sps.raw for sps in sets.sps.values()], [pps.raw for pps in sets.pps.values()]
         )
         first = next(iter(sets.sps.values()))
-        vui = first.vui
-        colour = (vui.primaries, vui.transfer, vui.matrix, vui.full_range) if vui else (None,) * 4
         size = first.width, first.height
-        return _visual(b"avc1", size, box(b"avcC", record), vui.sar if vui else None, colour)
+        return _visual(b"avc1", size, box(b"avcC", record), first.display)
 
     def opener(self, sets: Sequence[bytes]) -> Rewrite:
         """What turns the first picture into an IDR."""
@@ -174,10 +173,8 @@ class HevcCoding:
             [each.raw for each in sets.pps.values()],
         )
         first = next(iter(sets.sps.values()))
-        vui = first.vui
-        colour = (vui.primaries, vui.transfer, vui.matrix, vui.full_range) if vui else (None,) * 4
         size = first.width, first.height
-        return _visual(b"hvc1", size, box(b"hvcC", record), vui.sar if vui else None, colour)
+        return _visual(b"hvc1", size, box(b"hvcC", record), first.display)
 
     def opener(self, sets: Sequence[bytes]) -> Rewrite:
         """What turns the first picture, a CRA, into a broken link."""
@@ -213,17 +210,16 @@ def _visual(
     kind: bytes,
     size: tuple[int, int],
     record: bytes,
-    aspect: tuple[int, int] | None,
-    colour: tuple[int | bool | None, ...],
+    display: Display,
 ) -> bytes:
     """A visual sample entry with its configuration, colour and pixel shape."""
     head = bytes(6) + pack(">H", 1) + bytes(16) + pack(">HH", *size)
     head += pack(">IIIH", 0x480000, 0x480000, 0, 1) + bytes(32) + pack(">Hh", 24, -1)
     parts = [record]
-    primaries, transfer, matrix, full = colour
+    primaries, transfer, matrix, full = display.colour
     if primaries is not None and transfer is not None and matrix is not None:
         nclx = pack(">HHHB", primaries, transfer, matrix, 0x80 if full else 0)
         parts.append(box(b"colr", b"nclx", nclx))
-    if aspect is not None and all(aspect):
-        parts.append(box(b"pasp", pack(">II", *aspect)))
+    if display.sar:
+        parts.append(box(b"pasp", pack(">II", *display.sar)))
     return box(kind, head, *parts)

@@ -13,6 +13,7 @@ from av.error import FFmpegError
 
 from media.cut import h264, hevc
 from media.cut.bits import join_annexb, split_annexb
+from media.cut.display import Colour, Display
 from media.cut.reading import Picture
 from schemas.cuts import PictureFacts
 from schemas.errors import CorruptMedia, UnsupportedMedia
@@ -31,7 +32,7 @@ class Recipe:
     timebase: Fraction
     rate: Fraction
     aspect: Fraction | None = None
-    colour: tuple[int | None, int | None, int | None, bool | None] = (None, None, None, None)
+    colour: Colour = Display().colour
 
 
 @dataclass(slots=True)
@@ -124,7 +125,6 @@ def edge_recipe(facts: PictureFacts, set_id: int) -> Recipe:
     ]  # fmt: skip
     if not sps.frame_mbs_only:
         params.append("bff=1" if facts.bottom_field_first else "tff=1")
-    vui = sps.vui
     return Recipe(
         encoder="libx264",
         options={
@@ -133,8 +133,8 @@ def edge_recipe(facts: PictureFacts, set_id: int) -> Recipe:
         pixel_format=_pixel_format(sps.chroma_format_idc, sps.bit_depth_luma),
         timebase=facts.timebase,
         rate=rate,
-        aspect=Fraction(*vui.sar) if vui and vui.sar else None,
-        colour=(vui.primaries, vui.transfer, vui.matrix, vui.full_range) if vui else (None,) * 4,
+        aspect=sps.display.aspect,
+        colour=sps.display.colour,
     )  # fmt: skip
 
 
@@ -143,7 +143,6 @@ def _hevc_recipe(facts: PictureFacts, rate: Fraction) -> Recipe:
         hevc.parse_sps(nal) for nal in map(bytes.fromhex, facts.sets) if hevc.nal_type(nal) == 33
     )
     params = "keyint=-1:scenecut=0:open-gop=0:bframes=2:b-pyramid=0:info=0"
-    vui = sps.vui
     return Recipe(
         encoder="libx265",
         options={
@@ -152,8 +151,8 @@ def _hevc_recipe(facts: PictureFacts, rate: Fraction) -> Recipe:
         pixel_format=_pixel_format(sps.chroma_format_idc, sps.bit_depth_luma),
         timebase=facts.timebase,
         rate=rate,
-        aspect=Fraction(*vui.sar) if vui and vui.sar else None,
-        colour=(vui.primaries, vui.transfer, vui.matrix, vui.full_range) if vui else (None,) * 4,
+        aspect=sps.display.aspect,
+        colour=sps.display.colour,
     )  # fmt: skip
 
 

@@ -17,14 +17,15 @@ from media.cut.bits import (
     first_free,
     join_annexb,
     mapped_id,
-    sei_bytes,
     sei_payloads,
+    sei_without,
     settled_end,
     split_annexb,
     trailing_bit,
     ue_bits,
     unescape,
 )
+from media.cut.display import Display, read_display
 from schemas.errors import CorruptMedia, UnsupportedMedia
 
 SLICE: Final = 1
@@ -48,25 +49,16 @@ BUFFERING_PERIOD: Final = 0
 RECOVERY_POINT: Final = 6
 MAX_SPS_ID: Final = 31
 MAX_PPS_ID: Final = 255
-_EXTENDED_SAR: Final = 255
 _PREFIX_BYTES: Final = 192
 _NUMBER_BYTES: Final = 40
 _MAX_MARKINGS: Final = 66
-_SAR: Final = (
-    (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
-    (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Vui:
     """What a sequence says of its display and timing; absent fields are None."""
 
-    sar: tuple[int, int] | None = None
-    full_range: bool | None = None
-    primaries: int | None = None
-    transfer: int | None = None
-    matrix: int | None = None
+    display: Display
     units_in_tick: int | None = None
     time_scale: int | None = None
     fixed_frame_rate: bool = False
@@ -110,6 +102,11 @@ class Sps:
     frame_mbs_only: bool
     mbaff: bool
     vui: Vui | None
+
+    @property
+    def display(self) -> Display:
+        """How it is shown, as far as it says."""
+        return self.vui.display if self.vui else Display()
 
     @property
     def chroma_array_type(self) -> int:
@@ -291,13 +288,7 @@ def _order_count(bits: BitReader) -> tuple[int, int, bool]:
 
 
 def _vui(bits: BitReader) -> Vui:
-    sar = _aspect(bits) if bits.flag() else None
-    if bits.flag():
-        bits.skip(1)
-    full_range, colour = _colour(bits) if bits.flag() else (None, (None, None, None))
-    if bits.flag():
-        bits.ue(5)
-        bits.ue(5)
+    display = read_display(bits)
     ticks, scale, fixed = (
         (bits.read(32), bits.read(32), bits.flag()) if bits.flag() else (None, None, False)
     )
@@ -308,11 +299,7 @@ def _vui(bits: BitReader) -> Vui:
     pic_struct = bits.flag()
     reorder, buffering = _restriction(bits) if bits.flag() else (None, None)
     return Vui(
-        sar=sar,
-        full_range=full_range,
-        primaries=colour[0],
-        transfer=colour[1],
-        matrix=colour[2],
+        display=display,
         units_in_tick=ticks,
         time_scale=scale,
         fixed_frame_rate=fixed,
@@ -320,22 +307,6 @@ def _vui(bits: BitReader) -> Vui:
         num_reorder_frames=reorder,
         max_dec_frame_buffering=buffering,
     )
-
-
-def _aspect(bits: BitReader) -> tuple[int, int] | None:
-    idc = bits.read(8)
-    if idc == _EXTENDED_SAR:
-        ratio = bits.read(16), bits.read(16)
-        return ratio if all(ratio) else None
-    return _SAR[idc - 1] if 0 < idc <= len(_SAR) else None
-
-
-def _colour(bits: BitReader) -> tuple[bool, tuple[int | None, int | None, int | None]]:
-    bits.skip(3)
-    full_range = bits.flag()
-    if not bits.flag():
-        return full_range, (None, None, None)
-    return full_range, (bits.read(8), bits.read(8), bits.read(8))
 
 
 def _skip_hrd(bits: BitReader) -> bool:
@@ -947,8 +918,4 @@ def sei_messages(nal: bytes) -> tuple[tuple[int, bytes], ...]:
 
 def without_messages(nal: bytes, unwanted: Container[int]) -> bytes | None:
     """An SEI NAL unit without messages of some types; None where nothing is left."""
-    messages = sei_messages(nal)
-    kept = [message for message in messages if message[0] not in unwanted]
-    if len(kept) == len(messages):
-        return nal
-    return escape(nal[:1] + sei_bytes(kept)) if kept else None
+    return sei_without(nal, 1, sei_messages(nal), unwanted)

@@ -17,14 +17,15 @@ from media.cut.bits import (
     first_free,
     join_annexb,
     mapped_id,
-    sei_bytes,
     sei_payloads,
+    sei_without,
     settled_end,
     split_annexb,
     trailing_bit,
     ue_bits,
     unescape,
 )
+from media.cut.display import Display, read_display
 from schemas.errors import CorruptMedia, UnsupportedMedia
 
 RADL_N, RADL_R, RASL_N, RASL_R = 6, 7, 8, 9
@@ -50,13 +51,8 @@ MAX_VPS_ID: Final = 15
 MAX_SPS_ID: Final = 15
 MAX_PPS_ID: Final = 63
 _HEADER_BITS: Final = 16
-_EXTENDED_SAR: Final = 255
 _PREFIX_BYTES: Final = 256
 _MAX_ENTRY_POINTS: Final = 1 << 16
-_SAR: Final = (
-    (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11),
-    (80, 33), (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1),
-)  # fmt: skip
 
 RefSet = tuple[tuple[int, bool], ...]
 """Pictures held for reference, as `(POC difference, used by the current picture)`."""
@@ -90,11 +86,7 @@ class Vps:
 class Vui:
     """What a sequence says of its display and timing; absent fields are None."""
 
-    sar: tuple[int, int] | None = None
-    full_range: bool | None = None
-    primaries: int | None = None
-    transfer: int | None = None
-    matrix: int | None = None
+    display: Display
     field_seq: bool = False
     frame_field_info: bool = False
     units_in_tick: int | None = None
@@ -140,6 +132,11 @@ class Sps:
     temporal_mvp: bool
     screen_content: bool
     vui: Vui | None
+
+    @property
+    def display(self) -> Display:
+        """How it is shown, as far as it says."""
+        return self.vui.display if self.vui else Display()
 
     @property
     def chroma_array_type(self) -> int:
@@ -412,13 +409,7 @@ def _has_unknown_extension(bits: BitReader) -> bool:
 
 
 def _vui(bits: BitReader, sub_layers: int) -> Vui:
-    sar = _aspect(bits) if bits.flag() else None
-    if bits.flag():
-        bits.skip(1)
-    full_range, colour = _colour(bits) if bits.flag() else (None, (None, None, None))
-    if bits.flag():
-        bits.ue(5)
-        bits.ue(5)
+    display = read_display(bits)
     bits.skip(1)
     field_seq, field_info = bits.flag(), bits.flag()
     if bits.flag():
@@ -428,32 +419,12 @@ def _vui(bits: BitReader, sub_layers: int) -> Vui:
     if bits.flag():
         _skip_restriction(bits)
     return Vui(
-        sar=sar,
-        full_range=full_range,
-        primaries=colour[0],
-        transfer=colour[1],
-        matrix=colour[2],
+        display=display,
         field_seq=field_seq,
         frame_field_info=field_info,
         units_in_tick=ticks,
         time_scale=scale,
     )
-
-
-def _aspect(bits: BitReader) -> tuple[int, int] | None:
-    idc = bits.read(8)
-    if idc == _EXTENDED_SAR:
-        ratio = bits.read(16), bits.read(16)
-        return ratio if all(ratio) else None
-    return _SAR[idc - 1] if 0 < idc <= len(_SAR) else None
-
-
-def _colour(bits: BitReader) -> tuple[bool, tuple[int | None, int | None, int | None]]:
-    bits.skip(3)
-    full_range = bits.flag()
-    if not bits.flag():
-        return full_range, (None, None, None)
-    return full_range, (bits.read(8), bits.read(8), bits.read(8))
 
 
 def _timing(bits: BitReader, sub_layers: int) -> tuple[int, int]:
@@ -1039,11 +1010,7 @@ def sei_messages(nal: bytes) -> tuple[tuple[int, bytes], ...]:
 
 def without_messages(nal: bytes, unwanted: Container[int]) -> bytes | None:
     """An SEI NAL unit without messages of some types; None where nothing is left."""
-    messages = sei_messages(nal)
-    kept = [message for message in messages if message[0] not in unwanted]
-    if len(kept) == len(messages):
-        return nal
-    return escape(nal[:2] + sei_bytes(kept)) if kept else None
+    return sei_without(nal, 2, sei_messages(nal), unwanted)
 
 
 def sets_of(nals: Iterable[bytes]) -> tuple[bytes, ...]:

@@ -271,9 +271,8 @@ def test_a_sequence_says_what_its_encoder_was_told() -> None:
     assert sps.num_ref_frames == 4
     assert sps.frame_mbs_only
     assert sps.vui is not None
-    assert sps.vui.sar == (40, 33)
-    assert (sps.vui.primaries, sps.vui.transfer, sps.vui.matrix) == (1, 1, 1)
-    assert sps.vui.full_range is True
+    assert sps.display.sar == (40, 33)
+    assert sps.display.colour == (1, 1, 1, True)
     assert sps.vui.frame_rate == 25
     assert sps.vui.num_reorder_frames == 2
     assert sps.vui.max_dec_frame_buffering == 4

@@ -196,10 +196,9 @@ def test_a_sequence_says_what_its_encoder_was_told() -> None:
     assert (sps.profile.profile_idc, sps.profile.tier) == (2, 0)
     assert sps.num_reorder == 2
     assert sps.vui is not None
-    assert sps.vui.sar == (40, 33)
+    assert sps.display.sar == (40, 33)
     assert sps.vui.frame_rate == 25
-    assert (sps.vui.primaries, sps.vui.transfer, sps.vui.matrix) == (1, 1, 1)
-    assert sps.vui.full_range is True
+    assert sps.display.colour == (1, 1, 1, True)
     assert sets.vps[0].max_sub_layers == 1
     fields = parse_sps(sets_of(stream("fields")[0].nals)[1])
     assert fields.vui is not None
