@@ -15,6 +15,7 @@ from api_gateway import etag, paging
 from api_gateway.deps import Gateway, body_hash, in_thread
 from catalog.engine import Transaction
 from schemas.base import Value
+from store import idempotency
 
 _JSON = "application/json"
 _FIELD = "answer"
@@ -75,14 +76,20 @@ async def once(
     """What `make` answers, in one transaction with the record that it was answered."""
     key, hashed = request.headers.get("idempotency-key"), body_hash(request)
 
+    def made(tx: Transaction) -> Answer:
+        first = _first(gateway, tx, tenant_id, key, hashed)
+        if first is not None:
+            return first
+        answered = make(tx)
+        _keep(gateway, tx, tenant_id, key, hashed, answered)
+        return answered
+
     def run() -> Answer:
+        check_key(request, gateway, tenant_id)
         with gateway.catalog.write() as tx:
-            first = _first(gateway, tx, tenant_id, key, hashed)
-            if first is not None:
-                return first
-            made = make(tx)
-            _keep(gateway, tx, tenant_id, key, hashed, made)
-            return made
+            answered = made(tx)
+        note_key(request, gateway, tenant_id)
+        return answered
 
     return (await in_thread(run)).response
 
@@ -96,6 +103,7 @@ async def once_outside(
         return (await in_thread(act)).response
 
     def run() -> Answer:
+        check_key(request, gateway, tenant_id)
         with gateway.catalog.read() as tx:
             first = _first(gateway, tx, tenant_id, key, hashed)
         if first is not None:
@@ -103,9 +111,24 @@ async def once_outside(
         made = act()
         with gateway.catalog.write() as tx:
             _keep(gateway, tx, tenant_id, key, hashed, made)
+        note_key(request, gateway, tenant_id)
         return made
 
     return (await in_thread(run)).response
+
+
+def check_key(request: Request, gateway: Gateway, tenant_id: str) -> None:
+    """Refuse a key that came with another request, be it for a job."""
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        idempotency.check(gateway.store, tenant_id, key, body_hash(request))
+
+
+def note_key(request: Request, gateway: Gateway, tenant_id: str) -> None:
+    """No other request is taken under this one's key, not for a job either."""
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        idempotency.note(gateway.store, tenant_id, key, body_hash(request))
 
 
 def first_answer(

@@ -56,7 +56,8 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="the same key and body give the first answer again, for a day",
+        description="the same key and body give the first answer again, for a day; any other "
+        "request under it is 409",
     ),
 ]
 DEFAULT = DEFAULT_LIMIT

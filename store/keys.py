@@ -44,6 +44,11 @@ def jobs(tenant_id: str, state: str | None = None) -> str:
     return f"{PREFIX}jobs:{tenant_id}" + (f":{state}" if state else "")
 
 
+def idempotency(tenant_id: str, key: str) -> str:
+    """Which request a tenant's Idempotency-Key came with."""
+    return f"{PREFIX}idem:{tenant_id}:{digest(key)}"
+
+
 def wake(queue: str) -> str:
     """The list an idle worker of the queue waits on."""
     return f"{PREFIX}wake:{queue}"

@@ -14,9 +14,11 @@ from api_gateway import etag, paging, uploads
 from api_gateway.answers import (
     Answer,
     answer,
+    check_key,
     conditional,
     first_answer,
     keep_answer,
+    note_key,
     once,
     page,
     page_of,
@@ -554,7 +556,9 @@ async def _once(
     def keep(made: Answer) -> None:
         with deps.catalog.write() as tx:
             keep_answer(request, deps, tx, tenant_id, made)
+        note_key(request, deps, tenant_id)
 
+    await in_thread(check_key, request, deps, tenant_id)
     known = await deps.read(lambda tx: first_answer(request, deps, tx, tenant_id))
     if known is not None:
         return known.response

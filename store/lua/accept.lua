@@ -23,7 +23,8 @@ end
 if idem then
   local known = redis.call('GET', idem)
   if known then
-    local body, id = string.match(known, '^(.-)|(.+)$')
+    -- The body may hold the mark too; the id never does.
+    local body, id = string.match(known, '^(.*)|(.+)$')
     if body ~= a.body then
       return { 'idempotency_conflict', {} }
     end

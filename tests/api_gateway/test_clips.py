@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from schemas.commands import ClipFromStream
 from store import keys
-from tests.gateway_kit import CANONICAL, FILE_ID, NOW_MS, Kit, clip_path
+from tests.gateway_kit import CANONICAL, FILE_ID, HLS, NOW_MS, Kit, clip_path
 
 MS_SPELLING = CANONICAL
 CLIPLESS = FILE_ID.replace("-clip-", "-")
@@ -88,6 +89,34 @@ def test_the_same_clip_with_another_range_is_a_conflict(kit: Kit) -> None:
 
     assert answer.status_code == 409
     assert answer.json()["code"] == "clip_conflict"
+
+
+@pytest.mark.parametrize("job_first", [True, False], ids=["a job first", "a job last"])
+def test_one_idempotency_key_is_one_request_whatever_it_asks_for(kit: Kit, job_first: bool) -> None:
+    connector, headers = kit.connector(), {"Idempotency-Key": "once"}
+
+    def ask(job: bool) -> httpx.Response:
+        if job:
+            return kit.clip(connector, headers=headers)
+        return kit.post("/v1/connectors", {**HLS, "name": "Other"}, headers=headers)
+
+    first, second, again = ask(job_first), ask(not job_first), ask(job_first)
+
+    assert first.status_code in {201, 202}
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_conflict")
+    assert again.json()["id"] == first.json()["id"]
+    theirs = kit.post("/v1/connectors", {**HLS, "name": "Other"}, headers=headers, key="theirs")
+    assert theirs.status_code == 201
+
+
+def test_a_body_with_the_mark_of_our_own_is_the_same_body_again(kit: Kit) -> None:
+    connector, headers = kit.connector(), {"Idempotency-Key": "piped"}
+    body = {"metadata": {"title": "Goals | all of them"}}
+
+    answers = [kit.clip(connector, body=body, headers=headers) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json()["id"] == answers[1].json()["id"]
 
 
 def test_an_idempotency_key_gives_the_same_job(kit: Kit) -> None:
