@@ -231,11 +231,15 @@ def jailed(above: int) -> list[int]:
 
 
 def freeze_next_child(above: int, timeout_s: float = 30, *, but: int = 0) -> int:
-    """Stop the next jailed child in the middle of its work; its process id."""
+    """Stop the next jailed child in the middle of its work; its process id.
+
+    It may live but a moment: after one child, those of the same fork server alone are looked at.
+    """
     caught: list[int] = []
+    server = parent(but) if but and alive(but) else 0
 
     def catch() -> bool:
-        for pid in jailed(above):
+        for pid in children(server) if server else jailed(above):
             if pid != but:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
