@@ -29,7 +29,7 @@ up: $(VENV)/.run
 	@$(BIN)/cuttingroom up --data data
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(TESTS)
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m pytest -q -m browser tests/browser

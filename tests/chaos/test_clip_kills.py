@@ -148,7 +148,7 @@ def test_frozen_past_its_lease_once_the_clip_is_visible(
 def test_redis_killed_while_it_fetches(
     crew: Crew, origin: Origin, asset: HlsAsset, key: str, tmp_path: Path
 ) -> None:
-    origin.fault("main-1.ts", Fault.trickle(5_000, times=1))
+    origin.fault("main-1.ts", Fault.trickle(20_000, times=1))
     job_id = crew.accept(origin.url, asset, key)
     origin.wait_for(lambda: origin.asked("main-1.ts"), 30)
 

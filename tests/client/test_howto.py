@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from client import ApiError, Client, Job, JobFailed
-from tests.e2e.service import Service, service
+from tests.e2e.service import Service
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
-from tests.origin import Origin
+from tests.origin import Fault, Origin
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "python-client.md").read_text()
@@ -28,9 +27,8 @@ def asset() -> HlsAsset:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service(tmp_path_factory.mktemp("service")) as made:
-        yield made
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 def test_the_how_to_clips_follows_fetches_uploads_and_lists(
@@ -115,7 +113,8 @@ def test_the_command_line_shows_follows_and_retries_jobs(running: Service, asset
         at = asset.epoch_ms
         good = client.clips.create(connector.id, channel="main", start=at, end=at + 2000)
         watched = said("watch", good.id)
-        away = client.connectors.create("hls", "Away", {"url": "http://127.0.0.1:9/x.m3u8"})
+        origin.fault(asset.entry, Fault.status(403))
+        away = client.connectors.create("hls", "Away", {"url": origin.url})
         bad = client.clips.create(away.id, channel="main", start=at, end=at + 1000)
         failed = said("watch", bad.id)
         retried = said("retry", bad.id)

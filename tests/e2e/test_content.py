@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from tests.chaos.processes import until
 from tests.connectors.buckets import BUCKET, KEYS, client_for, moto_server
-from tests.e2e.service import Client, Service, file_id, service
+from tests.e2e.service import Client, Service, file_id
 from tests.media_builder import HlsAsset, StreamSpec, build, segment, write_mp4
 from tests.origin import Origin
 from tests.xmp_reader import read_xmp
@@ -28,9 +27,8 @@ NAME = "2022/evening show.mp4"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service(tmp_path_factory.mktemp("service")) as made:
-        yield made
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.connectors.buckets import BUCKET, KEYS, client_for, moto_server
-from tests.e2e.service import service
+from tests.e2e.service import Service
 from tests.media_builder import StreamSpec, build, segment
 from tests.oracle import inspect
 from tests.origin import Origin
@@ -18,18 +18,20 @@ from tests.origin import Origin
 pytestmark = pytest.mark.slow
 
 
-def test_joined_ranges_and_sidecars_reach_a_bucket_once(tmp_path: Path) -> None:
+def test_joined_ranges_and_sidecars_reach_a_bucket_once(
+    whole_service: Service, tmp_path: Path
+) -> None:
     asset = segment(build(StreamSpec()))
     at = asset.epoch_ms
     spans = [(at + 3330, at + 4910), (at + 400, at + 1900)]
-    with Origin(asset) as origin, moto_server() as endpoint, service(tmp_path) as running:
-        client = running.client
-        channel = client.connector(origin.url, "News")
+    with Origin(asset) as origin, moto_server() as endpoint:
+        client = whole_service.client
+        channel = client.connector(origin.url, "Exported")
         auth = {
             "accessKeyId": KEYS["access_key_id"],
             "secretAccessKey": KEYS["secret_access_key"],
         }
-        body = {"type": "s3", "name": "Archive", "auth": auth}
+        body = {"type": "s3", "name": "Exports", "auth": auth}
         body["config"] = {"bucket": BUCKET, "endpoint": endpoint}
         bucket = client.ask("POST", "/v1/connectors", body).body["id"]
         path = f"/v1/connectors/{channel}/channels/ch1/segments"

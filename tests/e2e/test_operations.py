@@ -22,7 +22,7 @@ from schemas.times import parse_rfc3339
 from tests.chaos.processes import until
 from tests.connectors.loopback import loopback, reply
 from tests.connectors.tams_store import tams_store, with_plain_segments
-from tests.e2e.service import Service, file_id, service
+from tests.e2e.service import Service, file_id
 from tests.guides import BBC, document, programme
 from tests.media_builder import StreamSpec, build, segment, write_mp4
 from tests.oidc_peer import oidc_peer
@@ -35,19 +35,17 @@ FIRST, SECOND = "correct horse battery", "battery horse correct"
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    folder.chmod(0o777)
-    write_mp4(build(StreamSpec(seconds=2)), folder / "film.mp4")
-    return folder
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    changes = {"local_folders": (str(films),), "signup": "open", "login_rate_per_minute": 600}
-    with service(folder, **changes) as made:
-        yield made
+def films(running: Service) -> Path:
+    folder = Path(running.stack.settings.local_folders[0]) / "archive"
+    folder.mkdir()
+    folder.chmod(0o777)
+    write_mp4(build(StreamSpec(seconds=2)), folder / "film.mp4")
+    return folder
 
 
 @pytest.fixture

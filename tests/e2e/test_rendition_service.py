@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 
 from tests import sources
 from tests.connectors.buckets import BUCKET, KEYS, client_for, moto_server
-from tests.e2e.service import Service, service
+from tests.e2e.service import Service
 
 pytestmark = pytest.mark.slow
 SOUND = {"codec": "aac", "bitrate": 48_000, "channels": 1}
@@ -43,21 +42,18 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("renditions")
-    for name in ("films", "data"):
-        (folder / name).mkdir()
-    shutil.copy(sources.bilingual(), folder / "films" / "film.mkv")
-    with ExitStack() as stack:
-        made = service(folder / "data", local_folders=(str(folder / "films"),))
-        yield stack.enter_context(made)
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 @pytest.fixture(scope="module")
 def films(running: Service) -> tuple[str, Path]:
     """The connector of the films, and their folder."""
-    folder = Path(running.stack.settings.local_folders[0])
-    body = {"type": "local", "name": "Films", "config": {"folder": str(folder)}, "auth": {}}
+    folder = Path(running.stack.settings.local_folders[0]) / "bilingual"
+    folder.mkdir()
+    folder.chmod(0o777)
+    shutil.copy(sources.bilingual(), folder / "film.mkv")
+    body = {"type": "local", "name": "Bilingual", "config": {"folder": str(folder)}, "auth": {}}
     return created(running, "/v1/connectors", body), folder
 
 

@@ -28,7 +28,6 @@ from tests.e2e.service import (
     free_ports,
     freeze_next_child,
     parent,
-    service,
 )
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
 from tests.oracle import check_exact
@@ -46,9 +45,8 @@ def asset() -> HlsAsset:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service(tmp_path_factory.mktemp("service")) as made:
-        yield made
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.processes import until
-from tests.e2e.service import Service, file_id, service
+from tests.e2e.service import Service, file_id
 from tests.media_builder import HlsAsset, StreamSpec, build, segment
 from tests.origin import Origin
 from tests.receivers import Receiver, receiver
@@ -17,9 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.redis]
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with service(tmp_path_factory.mktemp("service")) as made:
-        yield made
+def running(whole_service: Service) -> Service:
+    return whole_service
 
 
 @pytest.fixture
