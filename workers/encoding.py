@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from connectors.base import Reads, copy_to_file
@@ -29,6 +30,8 @@ LEAST_LIMIT_S = 120.0
 STALL_S = 120.0
 MEMORY_BYTES = 16 * GIB
 MAX_WORKSPACE_BYTES = 512 * GIB
+# Each decodes both ends of a file in a child of its own.
+PROBES_AT_ONCE = 2
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -107,10 +110,11 @@ def probe_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]
     """Probe each file with both its edges, and hold its length against what is expected."""
     probes = [step for step in steps if isinstance(step, Probe)]
     answers: list[object] = []
-    for step in probes:
-        run.check()
-        answers.append(_examined(step, run))
-        report(len(answers) / len(probes))
+    with ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
+        for answer in pool.map(lambda step: _examined(step, run), probes):
+            run.check()
+            answers.append(answer)
+            report(len(answers) / len(probes))
     return answers
 
 
