@@ -123,7 +123,9 @@ def test_killed_while_it_publishes(
     crew: Crew, origin: Origin, asset: HlsAsset, stem: str, moment: str, ending: str, tmp_path: Path
 ) -> None:
     reached = crew.halt(moment, f"{stem}{ending}")
-    job_id = crew.export(origin.url, asset, f"{stem}.mp4", recipe=RECIPE)
+    # The sidecars come to be the same way whether the pictures are encoded or copied.
+    recipe = RECIPE if ending == ".mp4" else None
+    job_id = crew.export(origin.url, asset, f"{stem}.mp4", recipe=recipe)
     until(reached.exists, f"the worker {moment}")
 
     kill(int(reached.read_text()))
