@@ -244,7 +244,15 @@ def _video_track(spec: StreamSpec) -> Track:
     samples = _video_samples(spec, packets, base)
     if spec.timecode:
         samples = tuple(_labelled(spec, sample) for sample in samples)
-    return Track("video", samples, out, holder, bytes(context.extradata or b""))
+    return Track("video", samples, *_described(out), bytes(context.extradata or b""))
+
+
+def _described(encoded: Any) -> tuple[Any, Any]:
+    """A stream that says what another holds, and its container: an encoder keeps 5 to 20 MB."""
+    holder = av.open(io.BytesIO(), "w", format="null")
+    described = holder.add_stream_from_template(encoded, opaque=True)
+    described.codec_context.time_base = encoded.codec_context.time_base
+    return described, holder
 
 
 def _frames(spec: StreamSpec, base: Fraction) -> Iterator[av.VideoFrame]:
@@ -371,7 +379,7 @@ def _audio_track(spec: StreamSpec, audio: AudioSpec, index: int) -> Track:
         for p in packets
         if p.pts is not None
     )
-    return Track("audio", samples, out, holder, bytes(context.extradata or b""), audio)
+    return Track("audio", samples, *_described(out), bytes(context.extradata or b""), audio)
 
 
 def _sound_frames(spec: StreamSpec, audio: AudioSpec, index: int) -> Iterator[av.AudioFrame]:
