@@ -7,12 +7,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from tests.distribution import Groups, in_groups
 from tests.postgres_server import PostgresServer, postgres_server
 
 if TYPE_CHECKING:
     from tests.e2e.service import Service
+
+# Tracebacks as Python writes them: the pretty ones show every local value, for seconds.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
