@@ -34,7 +34,7 @@ from schemas.errors import CorruptMedia
 
 Report = Callable[[int, int], None]
 _Copied = tuple[Picture, tuple[bytes, bool]]
-AHEAD_BYTES = 4 * 1024 * 1024
+AHEAD_BYTES = 2 * 1024 * 1024
 PICTURES_ONLY = Wants(sounds=frozenset())
 
 
