@@ -147,12 +147,12 @@ def test_cancelled_while_it_fetches(crew: Crew, origin: Origin, asset: HlsAsset,
 def test_cancelled_while_it_works(
     crew: Crew, origin: Origin, asset: HlsAsset, stem: str, child: int
 ) -> None:
-    job_id = crew.export(origin.url, asset, f"{stem}.mp4", recipe=RECIPE if child > 3 else None)
-    frozen = nth_child(child)
+    recipe = RECIPE if child > 3 else None
+    name, job_id, frozen = caught(crew, origin, asset, stem, child, recipe)
 
     crew.jobs.cancel("t1", job_id)
 
-    nothing_left(crew, job_id, stem)
+    nothing_left(crew, job_id, name)
     until(lambda: not alive(frozen), "the end of the jailed child")
 
 

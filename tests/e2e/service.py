@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -225,30 +226,22 @@ def is_fork_server(pid: int) -> bool:
     return "media.forkserver import main" in command_line(pid)
 
 
-def jailed(above: int) -> list[int]:
-    """The jailed children at work now."""
-    return [c for pid in below(above) if is_fork_server(pid) for c in children(pid)]
-
-
 def freeze_next_child(above: int, timeout_s: float = 30, *, but: int = 0) -> int:
     """Stop the next jailed child in the middle of its work; its process id.
 
     It may live but a moment: after one child, those of the same fork server alone are looked at.
     """
-    caught: list[int] = []
     server = parent(but) if but and alive(but) else 0
-
-    def catch() -> bool:
-        for pid in children(server) if server else jailed(above):
-            if pid != but:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        servers = [server] if server else [pid for pid in below(above) if is_fork_server(pid)]
+        for _ in range(100):
+            for pid in (child for one in servers for child in children(one) if child != but):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
-                    caught.append(pid)
-                    return True
-        return False
-
-    until(catch, "a jailed child", timeout_s)
-    return caught[0]
+                    return pid
+            time.sleep(0.001)
+    raise AssertionError(f"not within {timeout_s} s: a jailed child")
 
 
 def parent(pid: int) -> int:
