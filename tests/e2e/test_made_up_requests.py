@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(600)]
 
 def test_requests_made_up_from_the_document_get_answers_it_describes(tmp_path: Path) -> None:
     # The examples themselves are run by tests/api_gateway/test_openapi.py.
-    phases = ("--phases", "coverage,fuzzing,stateful", "--workers", "2")
+    # One worker: Python 3.11.2 cannot parse lambdas in two threads at once (gh-106905).
+    phases = ("--phases", "coverage,fuzzing,stateful", "--workers", "1")
 
     code, said = run(tmp_path, 1, *phases)
 
