@@ -25,8 +25,8 @@ from workers.turn import Turn
 IDLE_MS = 5_000
 REAP_EVERY_S = 1.0
 DRAIN_S = 3.5
-# Each looks twice a segment: so many, at segments of 2 s, take 30 % of a core. With many more they
-# would fall behind the live edge together, and a crash would take more along.
+# Each looks twice a segment: many more would fall behind the live edge together, and a crash would
+# take more along.
 MAX_WAITING = 16
 log = structlog.get_logger(__name__)
 
