@@ -17,7 +17,6 @@ from schemas.settings import Settings
 
 app = typer.Typer(
     name="cuttingroom",
-    help="Capture moments from live streams, cut to the exact frame.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
