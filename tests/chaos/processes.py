@@ -45,11 +45,6 @@ class Crew:
         lines = path.read_text().splitlines() if path.exists() else []
         return [int(line.split()[1]) for line in lines if len(line.split()) == 2]
 
-    def last_started(self, clip: str) -> float:
-        """When the clip was begun last; 0 where it never was."""
-        path = self.outputs / f"{clip}.started"
-        return path.stat().st_mtime if path.exists() else 0.0
-
     def done(self, clip: str) -> int:
         """How often the clip's effect happened."""
         path = self.outputs / f"{clip}.done"

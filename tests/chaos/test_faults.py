@@ -203,9 +203,13 @@ def test_malformed_messages_end_no_worker(server: RedisServer, jobs: Jobs, tmp_p
 
 def just_begun(team: Crew, clips: list[str]) -> str:
     """Wait for the next of some jobs to begin, which is far from its end then."""
-    before = sum(len(team.started(clip)) for clip in clips)
-    until(lambda: sum(len(team.started(c)) for c in clips) > before, "another job begun")
-    return max(clips, key=team.last_started)
+    before = {clip: len(team.started(clip)) for clip in clips}
+
+    def began() -> list[str]:
+        return [clip for clip in clips if len(team.started(clip)) > before[clip]]
+
+    until(lambda: bool(began()), "another job begun")
+    return began()[-1]
 
 
 def test_many_jobs_under_many_faults_are_done_once_each(
