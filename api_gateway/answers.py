@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -15,7 +16,8 @@ from api_gateway import etag, paging
 from api_gateway.deps import Gateway, body_hash, in_thread
 from catalog.engine import Transaction
 from schemas.base import Value
-from store import idempotency
+from schemas.errors import StoreUnavailable, UnderWay
+from store import idempotency, keys
 
 _JSON = "application/json"
 _FIELD = "answer"
@@ -34,6 +36,40 @@ class Answer(Value):
     def response(self) -> Response:
         """The answer as it is sent."""
         return Response(self.body, status_code=self.status, media_type=_JSON, headers=self.headers)
+
+
+class Keyed(NamedTuple):
+    """A request under its Idempotency-Key, or under none: what it was answered is kept."""
+
+    gateway: Gateway
+    tenant_id: str
+    key: str | None
+    words: str
+    under_way: bool = False
+
+    def before(self, tenant_id: str) -> Keyed:
+        """The same of a caller who is no member of the tenant, and is told of none of its keys."""
+        # No Idempotency-Key holds a blank.
+        key = None if self.key is None else f"anonymous {keys.digest(self.key)}"
+        return self._replace(tenant_id=tenant_id, key=key)
+
+    def first(self, tx: Transaction) -> Answer | None:
+        """What an equal request was answered before; UnderWay where it is not yet."""
+        sealed = tx.answers.first(self.tenant_id, self.key, self.words) if self.key else None
+        if sealed is not None:
+            opened = self.gateway.sealer.open(self.tenant_id, f"answer:{self.key}", _FIELD, sealed)
+            return Answer.model_validate(json.loads(opened.get_secret_value()))
+        if self.under_way:
+            raise UnderWay("a request with this Idempotency-Key is being answered; try again")
+        return None
+
+    def keep(self, tx: Transaction, made: Answer) -> Answer:
+        """The answer, kept where it may be asked for again."""
+        if self.key is not None:
+            text = json.dumps(made.model_dump(mode="json"))
+            sealed = self.gateway.sealer.seal(self.tenant_id, f"answer:{self.key}", _FIELD, text)
+            tx.answers.keep(self.tenant_id, self.key, self.words, sealed)
+        return made
 
 
 def answer(body: BaseModel, status: int = 200, **headers: str) -> Answer:
@@ -74,22 +110,11 @@ async def once(
     request: Request, gateway: Gateway, tenant_id: str, make: Callable[[Transaction], Answer]
 ) -> Response:
     """What `make` answers, in one transaction with the record that it was answered."""
-    key, hashed = request.headers.get("idempotency-key"), body_hash(request)
-
-    def made(tx: Transaction) -> Answer:
-        first = _first(gateway, tx, tenant_id, key, hashed)
-        if first is not None:
-            return first
-        answered = make(tx)
-        _keep(gateway, tx, tenant_id, key, hashed, answered)
-        return answered
 
     def run() -> Answer:
-        check_key(request, gateway, tenant_id)
-        with gateway.catalog.write() as tx:
-            answered = made(tx)
-        note_key(request, gateway, tenant_id)
-        return answered
+        with keyed(request, gateway, tenant_id) as key, gateway.catalog.write() as tx:
+            first = key.first(tx)
+            return first if first is not None else key.keep(tx, make(tx))
 
     return (await in_thread(run)).response
 
@@ -98,69 +123,34 @@ async def once_outside(
     request: Request, gateway: Gateway, tenant_id: str, act: Callable[[], Answer]
 ) -> Response:
     """The same for an act outside the catalogue that may harmlessly be repeated."""
-    key, hashed = request.headers.get("idempotency-key"), body_hash(request)
-    if key is None:
+    if "idempotency-key" not in request.headers:
         return (await in_thread(act)).response
 
     def run() -> Answer:
-        check_key(request, gateway, tenant_id)
-        with gateway.catalog.read() as tx:
-            first = _first(gateway, tx, tenant_id, key, hashed)
-        if first is not None:
-            return first
-        made = act()
-        with gateway.catalog.write() as tx:
-            _keep(gateway, tx, tenant_id, key, hashed, made)
-        note_key(request, gateway, tenant_id)
-        return made
+        with keyed(request, gateway, tenant_id) as key:
+            with gateway.catalog.read() as tx:
+                first = key.first(tx)
+            if first is not None:
+                return first
+            made = act()
+            with gateway.catalog.write() as tx:
+                return key.keep(tx, made)
 
     return (await in_thread(run)).response
 
 
-def check_key(request: Request, gateway: Gateway, tenant_id: str) -> None:
-    """Refuse a key that came with another request, be it for a job."""
-    key = request.headers.get("idempotency-key")
-    if key is not None:
-        idempotency.check(gateway.store, tenant_id, key, body_hash(request))
-
-
-def note_key(request: Request, gateway: Gateway, tenant_id: str) -> None:
-    """No other request is taken under this one's key, not for a job either."""
-    key = request.headers.get("idempotency-key")
-    if key is not None:
-        idempotency.note(gateway.store, tenant_id, key, body_hash(request))
-
-
-def first_answer(
-    request: Request, gateway: Gateway, tx: Transaction, tenant_id: str
-) -> Answer | None:
-    """What this request was answered before, for a caller who has no credential yet."""
-    key = request.headers.get("idempotency-key")
-    return _first(gateway, tx, tenant_id, key, body_hash(request))
-
-
-def keep_answer(
-    request: Request, gateway: Gateway, tx: Transaction, tenant_id: str, made: Answer
-) -> None:
-    """Keep what this request is answered, where it may be repeated."""
-    key = request.headers.get("idempotency-key")
-    _keep(gateway, tx, tenant_id, key, body_hash(request), made)
-
-
-def _first(
-    gateway: Gateway, tx: Transaction, tenant_id: str, key: str | None, hashed: str
-) -> Answer | None:
-    sealed = tx.answers.first(tenant_id, key, hashed) if key else None
-    if sealed is None:
-        return None
-    opened = gateway.sealer.open(tenant_id, f"answer:{key}", _FIELD, sealed)
-    return Answer.model_validate(json.loads(opened.get_secret_value()))
-
-
-def _keep(
-    gateway: Gateway, tx: Transaction, tenant_id: str, key: str | None, hashed: str, made: Answer
-) -> None:
-    if key is not None:
-        text = json.dumps(made.model_dump(mode="json"))
-        sealed = gateway.sealer.seal(tenant_id, f"answer:{key}", _FIELD, text)
-        tx.answers.keep(tenant_id, key, hashed, sealed)
+@contextmanager
+def keyed(request: Request, gateway: Gateway, tenant_id: str) -> Iterator[Keyed]:
+    """The request's Idempotency-Key, in its hands alone until it is answered or refused."""
+    key, words = request.headers.get("idempotency-key"), body_hash(request)
+    if key is None:
+        yield Keyed(gateway, tenant_id, key, words)
+        return
+    claim = idempotency.claim(gateway.store, tenant_id, key, words)
+    try:
+        yield Keyed(gateway, tenant_id, key, words, under_way=claim.under_way)
+    except BaseException:
+        with suppress(StoreUnavailable):  # it lapses by itself
+            idempotency.release(gateway.store, claim)
+        raise
+    idempotency.settle(gateway.store, claim)

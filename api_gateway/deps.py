@@ -167,8 +167,9 @@ def caller(request: Request) -> Principal:
 def body_hash(request: Request) -> str:
     """What tells two requests under one Idempotency-Key apart."""
     raw: bytes = getattr(request.state, "raw_body", b"")
-    place = f"{request.method} {request.scope['path']}\0".encode()
-    return hashlib.sha256(place + raw).hexdigest()
+    query: bytes = request.scope.get("query_string", b"")
+    place = f"{request.method} {request.scope['path']}".encode() + (query and b"?" + query)
+    return hashlib.sha256(place + b"\0" + raw).hexdigest()
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

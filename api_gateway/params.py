@@ -57,7 +57,8 @@ IdempotencyKey = Annotated[
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
         description="the same key and body give the first answer again, for a day; any other "
-        "request under it is 409",
+        "request under it is 409 `idempotency_conflict`. While the first is being answered, the "
+        "same is 409 `idempotency_in_progress`: ask again after `Retry-After`.",
     ),
 ]
 DEFAULT = DEFAULT_LIMIT

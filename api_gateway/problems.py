@@ -25,6 +25,7 @@ _STATUS: tuple[tuple[type[errors.CuttingRoomError], int], ...] = (
     (errors.OutsideWindow, 410),
     (errors.InFuture, 425),
     (errors.TooLarge, 413),
+    (errors.UnderWay, 409),
     (errors.QueueFull, 429),
     (errors.RateLimited, 429),
     (errors.StoreUnavailable, 503),
@@ -64,6 +65,7 @@ _CODES = {
     501: "not_supported",
 }
 _RETRYABLE = frozenset({408, 423, 425, 429, 502, 503, 504})
+_UNDER_WAY = errors.UnderWay.code
 # The tus protocol's own.
 _TITLES = {460: "Checksum Mismatch"}
 
@@ -147,7 +149,8 @@ def of_error(error: errors.CuttingRoomError, file_id: str | None = None) -> Prob
     if file_id is not None and error.error_code in _OF_FILE_ID:
         return wrong(file_id, error.message, error.error_code)
     status = _BY_CODE.get(error.error_code) or _status(error)
-    headers = {"Retry-After": str(_retry_after_s(error))} if status in {429, 503} else {}
+    later = status in {429, 503} or error.error_code == _UNDER_WAY
+    headers = {"Retry-After": str(_retry_after_s(error))} if later else {}
     return Problem(
         status,
         error.message,
@@ -185,7 +188,7 @@ def response(problem: Problem, instance: str) -> Response:
         detail=problem.detail[:2000],
         instance=instance[:1024],
         code=problem.code,
-        retryable=problem.status in _RETRYABLE,
+        retryable=problem.status in _RETRYABLE or problem.code == _UNDER_WAY,
         errors=problem.found,
         held=problem.held,
         tenants=problem.tenants,

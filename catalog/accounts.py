@@ -32,6 +32,7 @@ class Tenants:
     def create(self, name: str) -> Tenant:
         """A new tenant; Conflict where the name is taken."""
         now = self._clock()
+        self._refuse_id(name)
         row = TenantRow(
             id=new_id("ten", now), name=name, created_ms=now, mfa_required=False, version=1
         )
@@ -43,9 +44,9 @@ class Tenants:
         return _tenant(self._row(tenant_id))
 
     def find(self, name_or_id: str) -> Tenant | None:
-        """The tenant with this name or id, where there is one."""
-        row = self._session.scalar(
-            select(TenantRow).where((TenantRow.name == name_or_id) | (TenantRow.id == name_or_id))
+        """The tenant with this id, else with this name."""
+        row = self._session.get(TenantRow, name_or_id) or self._session.scalar(
+            select(TenantRow).where(TenantRow.name == name_or_id)
         )
         return None if row is None else _tenant(row)
 
@@ -60,6 +61,8 @@ class Tenants:
     ) -> Tenant:
         """The tenant with another name or rule; Conflict where the name is taken."""
         row = self._row(tenant_id)
+        if name is not None and name != tenant_id:
+            self._refuse_id(name)
         row.name = row.name if name is None else name
         row.mfa_required = row.mfa_required if mfa_required is None else mfa_required
         row.version += 1
@@ -82,6 +85,11 @@ class Tenants:
                 select(TenantRow.id).where(TenantRow.deletion_due_ms <= self._clock())
             )
         )
+
+    def _refuse_id(self, name: str) -> None:
+        # Whoever logs in may say the name or the id, and means one tenant.
+        if self._session.get(TenantRow, name) is not None:
+            raise Conflict(f"a tenant is named {name!r} already", code="name_taken")
 
     def _row(self, tenant_id: str) -> TenantRow:
         row = self._session.get(TenantRow, tenant_id)

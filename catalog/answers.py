@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from catalog.models import AnswerRow
-from schemas.errors import Conflict
+from schemas.errors import Conflict, UnderWay
 
 KEPT_MS = 24 * 3600 * 1000
 
@@ -32,7 +32,7 @@ class Answers:
         return row.sealed
 
     def keep(self, tenant_id: str, key: str, request_hash: str, sealed: str) -> None:
-        """Keep the answer; Conflict `in_progress` where another request was faster."""
+        """Keep the answer; UnderWay where another request was faster."""
         now = self._clock()
         self._session.execute(delete(AnswerRow).where(AnswerRow.created_ms < now - KEPT_MS))
         self._session.add(
@@ -47,7 +47,5 @@ class Answers:
         try:
             self._session.flush()
         except IntegrityError as error:
-            raise Conflict(
-                "a request with this Idempotency-Key is being answered; try again",
-                code="idempotency_in_progress",
-            ) from error
+            told = "a request with this Idempotency-Key is being answered; try again"
+            raise UnderWay(told) from error

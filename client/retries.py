@@ -10,6 +10,7 @@ from typing import Any
 
 from client.errors import ApiError, Pointer, TryLater
 from client.transport import Reply
+from schemas.errors import UnderWay
 
 LONGEST_WAIT_S = 30.0
 FIRST_WAIT_S = 0.25
@@ -39,7 +40,8 @@ def wait_s(error: ApiError, attempt: int) -> float | None:
     A service that asks for more patience than `LONGEST_WAIT_S` is not kept waiting for.
     """
     from_proxy = error.error_code == f"http_{error.status}" and error.status in _PROXIES
-    if error.status not in _LATER and not from_proxy:
+    under_way = error.error_code == UnderWay.code
+    if error.status not in _LATER and not from_proxy and not under_way:
         return None
     if error.retry_after_s is None:
         return pause_s(attempt)

@@ -199,6 +199,12 @@ class NotFound(PermanentError):
     code = "not_found"
 
 
+class UnderWay(RetryableError):
+    """An equal request under the same Idempotency-Key is being answered (409)."""
+
+    code = "idempotency_in_progress"
+
+
 class QueueFull(RetryableError):
     """The queue's cap is reached (429)."""
 

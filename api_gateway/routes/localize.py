@@ -14,6 +14,7 @@ from api_gateway.annotations import by_clip
 from api_gateway.answers import conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.file_place import clip_of
+from api_gateway.jobkeys import JobKey
 from api_gateway.jobviews import JobView, job_answer, job_json
 from api_gateway.params import FileId, FileIdQuery, Id, IdempotencyKey, IfNoneMatch
 from api_gateway.problems import wrong
@@ -66,6 +67,12 @@ class _Asked(NamedTuple):
         """What is one and the same job, but for how often it was asked for anew."""
         return dedup_key(self.connector.id, self.file_id, self.wanted.rendition_id)
 
+    @property
+    def key(self) -> JobKey:
+        """Its Idempotency-Key, and the words it came with."""
+        words = f"{self.name}\n{self.wanted.model_dump_json()}"
+        return JobKey(self.caller.tenant_id, self.idempotency_key, words)
+
 
 _DEFAULT = LocalizeBody()
 
@@ -96,12 +103,7 @@ async def localize_file(
     asked = _Asked(caller, connector, requested, wanted, idempotency_key)
     if wanted.rendition_id is not None:
         await in_thread(_recipes, deps, caller.tenant_id, wanted.rendition_id)
-    if clip is not None:
-        carried = await by_clip(deps, connector, clip)
-        accepted = await in_thread(_accept_clip, deps, asked, clip, carried)
-    else:
-        known = await in_thread(_known, deps, asked)
-        accepted = known or await _accept_new(deps, asked)
+    accepted = await in_thread(asked.key.first, deps) or await _accepted(deps, asked, clip)
     return job_answer(accepted.job, 202 if accepted.created else 200)
 
 
@@ -133,6 +135,14 @@ async def get_localization(
     return conditional(request, job_json(job))
 
 
+async def _accepted(deps: Gateway, asked: _Asked, clip: ClipFileId | None) -> Accepted:
+    if clip is not None:
+        carried = await by_clip(deps, asked.connector, clip)
+        return await in_thread(_accept_clip, deps, asked, clip, carried)
+    known = await in_thread(_known, deps, asked)
+    return known or await _accept_new(deps, asked)
+
+
 def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carried) -> Accepted:
     """A clip is localized by being made: it is one job with the clip of this fileId."""
     if asked.wanted.rendition_id is not None:
@@ -145,20 +155,25 @@ def _accept_clip(deps: Gateway, asked: _Asked, clip: ClipFileId, carried: Carrie
     job = None if job_id is None else _job(deps, command.tenant_id, job_id)
     # However that clip was asked for, it is the one that is being made.
     if job is not None and job.request.get("fileId") == command.file_id:
-        return Accepted(job, created=False)
+        return asked.key.answered(deps, job)
     return _kept(deps, asked, command)
 
 
 def _known(deps: Gateway, asked: _Asked) -> Accepted | None:
     """The job at work on the file, or the one whose copy of it will do."""
+    job = _doing(deps, asked)
+    return None if job is None else asked.key.answered(deps, job)
+
+
+def _doing(deps: Gateway, asked: _Asked) -> Job | None:
     _, job = _current(deps, asked)
     if job is not None and job.state not in FINAL:
-        return Accepted(job, created=False)
+        return job
+    if asked.wanted.force:
+        return None
     if asked.wanted.rendition_id is not None:
-        done = job is not None and job.state == "succeeded" and not asked.wanted.force
-        return Accepted(job, created=False) if job is not None and done else None
-    held = None if asked.wanted.force else _holding(deps, asked)
-    return None if held is None else Accepted(held, created=False)
+        return job if job is not None and job.state == "succeeded" else None
+    return _holding(deps, asked)
 
 
 async def _accept_new(deps: Gateway, asked: _Asked) -> Accepted:
@@ -186,8 +201,8 @@ def _accept(deps: Gateway, asked: _Asked) -> Accepted:
 
 
 def _kept(deps: Gateway, asked: _Asked, command: CommandBase) -> Accepted:
-    words = f"{asked.name}\n{asked.wanted.model_dump_json()}"
-    return deps.jobs.accept(command, idempotency_key=asked.idempotency_key, body_hash=words)
+    _, key, words = asked.key
+    return deps.jobs.accept(command, idempotency_key=key, body_hash=words)
 
 
 def _command(asked: _Asked, generation: int) -> LocalizeFile:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from fastapi.concurrency import contextmanager_in_threadpool
 from pydantic import AfterValidator, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,17 +14,16 @@ from starlette.responses import Response
 from api_gateway import etag, paging, uploads
 from api_gateway.answers import (
     Answer,
+    Keyed,
     answer,
-    check_key,
     conditional,
-    first_answer,
-    keep_answer,
-    note_key,
+    keyed,
     once,
     page,
     page_of,
 )
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
+from api_gateway.jobkeys import JobKey
 from api_gateway.jobviews import JobView, job_answer
 from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
 from api_gateway.patches import Lasting
@@ -378,13 +378,13 @@ async def complete_upload(
 ) -> Response:
     """202 and a new job; 200 and the same job where it was said before."""
     held = await in_thread(_found, deps, caller.tenant_id, destination_id, upload_id)
-    job = await in_thread(uploads.job_of, deps, held)
-    if job is not None and job.state != "cancelled":
-        return _accepted(Accepted(job, created=False))
+    key = JobKey(caller.tenant_id, idempotency_key, f"upload\n{held.upload.id}")
+    known = await in_thread(key.first, deps) or await in_thread(_checked, deps, held, key)
+    if known is not None:
+        return _accepted(known)
     await in_thread(uploads.still_open, deps, held)
     await _refuse_incomplete(deps, held.upload)
-    accepted = await in_thread(_accept, deps, caller, held.upload, idempotency_key)
-    return _accepted(accepted)
+    return _accepted(await in_thread(_accept, deps, caller, held.upload, key))
 
 
 @reporter.get(
@@ -553,18 +553,14 @@ async def _once(
     if "idempotency-key" not in request.headers:
         return (await make()).response
 
-    def keep(made: Answer) -> None:
+    def keep(key: Keyed, made: Answer) -> Answer:
         with deps.catalog.write() as tx:
-            keep_answer(request, deps, tx, tenant_id, made)
-        note_key(request, deps, tenant_id)
+            return key.keep(tx, made)
 
-    await in_thread(check_key, request, deps, tenant_id)
-    known = await deps.read(lambda tx: first_answer(request, deps, tx, tenant_id))
-    if known is not None:
-        return known.response
-    made = await make()
-    await in_thread(keep, made)
-    return made.response
+    async with contextmanager_in_threadpool(keyed(request, deps, tenant_id)) as key:
+        first = await deps.read(key.first)
+        done = first if first is not None else await in_thread(keep, key, await make())
+    return done.response
 
 
 async def _refuse_incomplete(deps: Gateway, upload: Upload) -> None:
@@ -577,7 +573,15 @@ async def _refuse_incomplete(deps: Gateway, upload: Upload) -> None:
         raise Problem(409, f"{came} of {upload.size} bytes have come", code="upload_incomplete")
 
 
-def _accept(deps: Gateway, caller: Principal, upload: Upload, key: str | None) -> Accepted:
+def _checked(deps: Gateway, held: HeldUpload, key: JobKey) -> Accepted | None:
+    """The job that checks or has checked the upload."""
+    job = uploads.job_of(deps, held)
+    if job is None or job.state == "cancelled":
+        return None
+    return key.answered(deps, job)
+
+
+def _accept(deps: Gateway, caller: Principal, upload: Upload, key: JobKey) -> Accepted:
     command = CheckUpload(
         tenant_id=upload.tenant_id,
         requested_by=caller.subject,
@@ -596,7 +600,7 @@ def _accept(deps: Gateway, caller: Principal, upload: Upload, key: str | None) -
         intent=upload.intent,
         destination=upload.place,
     )
-    accepted = deps.jobs.accept(command, idempotency_key=key, body_hash=f"upload\n{upload.id}")
+    accepted = deps.jobs.accept(command, idempotency_key=key.key, body_hash=key.words)
     Uploads(deps.store).checking(upload, accepted.job.id)
     return accepted
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, logins
-from api_gateway.answers import Answer, answer, conditional, first_answer, keep_answer
+from api_gateway.answers import Answer, answer, conditional, keyed
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From
 from api_gateway.mail import Letter
@@ -26,6 +26,7 @@ from catalog.engine import Transaction
 from schemas.accounts import Tenant, User
 from schemas.base import WireValue
 from schemas.times import rfc3339
+from store.keys import digest
 
 tenants: APIRouter = router("tenants")
 _DAY_MS = 24 * 3600_000
@@ -83,14 +84,14 @@ class NewTenantView(TenantView):
     ),
 )
 async def create_tenant(
-    request: Request, deps: Deps, body: TenantBody, key: IdempotencyKey = None
+    request: Request, deps: Deps, body: TenantBody, _: IdempotencyKey = None
 ) -> Response:
     """Open to all, to the invited or to nobody: the operator decides."""
     if deps.settings.signup == "off":
         raise Problem(403, "this service takes no sign-ups", code="signup_off")
     password = passwords.generate()
     hashed = await logins.hashing(deps, lambda: deps.passwords.hashed(password))
-    done, fresh = await in_thread(_signed_up, request, deps, body, hashed, key)
+    done, fresh = await in_thread(_signed_up, request, deps, body, hashed)
     if fresh:
         letter = logins.temporary_password_letter(deps, body.admin.email, body.name, password)
         deps.behind(logins.send(deps, letter))
@@ -181,29 +182,38 @@ async def restore_tenant(deps: Deps, caller: Caller, _: IdempotencyKey = None) -
 
 
 def _signed_up(
-    request: Request, gateway: Gateway, body: TenantBody, hashed: str, key: str | None
+    request: Request, gateway: Gateway, body: TenantBody, hashed: str
 ) -> tuple[Answer, bool]:
-    with gateway.catalog.write() as tx:
+    # Many who never met may come from one address and count from 1: keys are apart by the name.
+    with (
+        keyed(request, gateway, f"signup {digest(body.name)}") as key,
+        gateway.catalog.write() as tx,
+    ):
         held = tx.tenants.find(body.name)
-        if held is not None and key is not None:
-            first = first_answer(request, gateway, tx, held.id)
-            if first is not None:
-                return first, False
-        _check_invitation(gateway, tx.invitations.use, body)
-        tenant = tx.tenants.create(body.name)
-        user = tx.users.create(
-            tenant.id,
-            body.admin.email,
-            body.admin.name or body.admin.email,
-            "admin",
-            hashed,
-            temporary_until_ms=gateway.clock() + logins.TEMPORARY_MS,
-        )
-        logins.note(tx, tenant.id, user.id, "createTenant", From.of(request))
-        shown = NewTenantView(**_view(tenant).model_dump(by_alias=False), admin=view(user))
-        made = answer(shown, 201, Location="/v1/tenant", ETag=etag.of_version(tenant.version))
-        keep_answer(request, gateway, tx, tenant.id, made)
-        return made, True
+        first = key.before("" if held is None else held.id).first(tx)
+        if first is not None:
+            return first, False
+        tenant, made = _made(request, gateway, tx, body, hashed)
+        return key.before(tenant.id).keep(tx, made), True
+
+
+def _made(
+    request: Request, gateway: Gateway, tx: Transaction, body: TenantBody, hashed: str
+) -> tuple[Tenant, Answer]:
+    _check_invitation(gateway, tx.invitations.use, body)
+    tenant = tx.tenants.create(body.name)
+    user = tx.users.create(
+        tenant.id,
+        body.admin.email,
+        body.admin.name or body.admin.email,
+        "admin",
+        hashed,
+        temporary_until_ms=gateway.clock() + logins.TEMPORARY_MS,
+    )
+    logins.note(tx, tenant.id, user.id, "createTenant", From.of(request))
+    shown = NewTenantView(**_view(tenant).model_dump(by_alias=False), admin=view(user))
+    tag = etag.of_version(tenant.version)
+    return tenant, answer(shown, 201, Location="/v1/tenant", ETag=tag)
 
 
 def _check_invitation(gateway: Gateway, use: Callable[[str, str], bool], body: TenantBody) -> None:

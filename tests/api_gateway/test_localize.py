@@ -17,7 +17,7 @@ from schemas.media import MediaInfo
 from store.jobs import RedisLedger
 from store.localized import Localized, Place
 from tests.file_origin import FileOrigin, file_origin
-from tests.gateway_kit import CANONICAL, FILE_ID, NOW_MS, Kit, a_kit, clip_path
+from tests.gateway_kit import CANONICAL, FILE_ID, HLS, NOW_MS, Kit, a_kit, clip_path
 
 NAME = "shows/a b.mp4"
 
@@ -205,6 +205,42 @@ def test_one_idempotency_key_is_one_request(kit: Kit, origin: FileOrigin) -> Non
     again = kit.post(path(connector), {}, headers=key)
 
     assert again.json()["id"] == first.json()["id"]
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_known_job_is_an_answer_to_its_key_like_any(
+    kit: Kit, origin: FileOrigin, known_first: bool
+) -> None:
+    connector, key = web(kit, origin), {"Idempotency-Key": "k1"}
+    made = kit.post(path(connector), {})
+
+    def ask(known: bool) -> Any:
+        if known:
+            return kit.post(path(connector), {}, headers=key)
+        return kit.post("/v1/connectors", {**HLS, "name": "Other"}, headers=key)
+
+    first, other = ask(known_first), ask(not known_first)
+
+    assert first.status_code == (200 if known_first else 201)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+    if known_first:
+        assert first.json()["id"] == made.json()["id"]
+
+
+def test_a_repeated_request_is_answered_first_whatever_became_of_the_file(
+    kit: Kit, origin: FileOrigin
+) -> None:
+    connector, key = web(kit, origin), {"Idempotency-Key": "k1"}
+    first = kit.post(path(connector), {"force": True}, headers=key).json()
+    ended(kit, first["id"], connector)
+    later = kit.post(path(connector), {"force": True}).json()
+    origin.files.clear()
+
+    again = kit.post(path(connector), {"force": True}, headers=key)
+    held = kit.post(path(connector), {})
+
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    assert held.json()["id"] == later["id"] != first["id"]
 
 
 def test_a_rendition_is_localized_by_being_made(kit: Kit, origin: FileOrigin) -> None:

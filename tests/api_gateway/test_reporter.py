@@ -325,6 +325,21 @@ def test_what_became_of_a_check_is_what_became_of_the_upload(kit: Kit) -> None:
     ]
 
 
+def test_a_job_there_is_already_answers_its_key_like_a_new_one(kit: Kit) -> None:
+    destination, key = a_destination(kit), {"Idempotency-Key": "k1"}
+    one, two = sent(kit, destination), sent(kit, destination)
+    known = kit.post(path_of(one["completeUrl"]))
+
+    keyed = kit.post(path_of(one["completeUrl"]), headers=key)
+    other = kit.post(path_of(two["completeUrl"]), headers=key)
+    kit.post(f"/v1/jobs/{known.json()['id']}/cancel")
+    again = kit.post(path_of(one["completeUrl"]), headers=key)
+
+    assert (keyed.status_code, keyed.json()["id"]) == (200, known.json()["id"])
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+    assert (again.status_code, again.json()["state"]) == (200, "cancelled")
+
+
 def test_the_event_of_a_completed_upload_is_the_upload(kit: Kit) -> None:
     told = sent(kit, a_destination(kit))
     kit.post(path_of(told["completeUrl"]))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_gateway.purge import purge_due
-from tests.gateway_kit import Kit, a_kit
+from tests.gateway_kit import HLS, Kit, a_kit
 
 DAY_MS = 24 * 3600_000
 BODY = {"name": "Harbour News", "admin": {"email": "a@harbour.example"}}
@@ -33,6 +33,44 @@ def test_signing_up_makes_a_tenant_and_mails_its_admin(tmp_path: Path) -> None:
         assert (again.status_code, again.json()) == (201, made.json())
         assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
         assert asked["challenge"] == "newPassword"
+        assert len(kit.letters()) == 1
+
+
+def test_a_stranger_with_a_key_learns_nothing_of_a_tenants_own_keys(tmp_path: Path) -> None:
+    with a_kit(tmp_path, signup="open") as kit:
+        headers = {"Idempotency-Key": "1"}
+        kit.post("/v1/connectors", HLS, headers=headers)
+
+        taken = sign_up(kit, name="mine", headers=headers)
+        others = [sign_up(kit, name=name, headers=headers) for name in ("A", "B")]
+
+        assert (taken.status_code, taken.json()["code"]) == (409, "name_taken")
+        assert [other.status_code for other in others] == [201, 201]
+        assert kit.post("/v1/connectors", HLS, headers=headers).status_code == 201
+
+
+def test_no_tenant_is_named_as_another_ones_id(tmp_path: Path) -> None:
+    with a_kit(tmp_path, signup="open") as kit:
+        made = sign_up(kit, name=kit.theirs.tenant_id)
+        renamed = kit.patch("/v1/tenant", {"name": kit.theirs.tenant_id})
+        own = kit.patch("/v1/tenant", {"name": kit.mine.tenant_id})
+
+        assert (made.status_code, made.json()["code"]) == (409, "name_taken")
+        assert (renamed.status_code, renamed.json()["code"]) == (409, "name_taken")
+        assert own.status_code == 200
+
+
+def test_signing_up_twice_at_once_makes_one_tenant(tmp_path: Path) -> None:
+    with a_kit(tmp_path, signup="open") as kit:
+        posts = [("/v1/tenants", BODY)] * 4
+
+        answers = kit.at_once(*posts, headers={"Idempotency-Key": "k1"})
+        again = sign_up(kit, headers={"Idempotency-Key": "k1"})
+
+        made = {answer.text for answer in answers if answer.status_code == 201}
+        others = {answer.json()["code"] for answer in answers if answer.status_code != 201}
+        assert made == {again.text}
+        assert others <= {"idempotency_in_progress"}
         assert len(kit.letters()) == 1
 
 

@@ -178,6 +178,16 @@ def test_a_post_whose_answer_is_lost_is_repeated_under_its_key() -> None:
     assert "%2Frange-" in server.heard[0].path
 
 
+def test_a_post_that_is_still_being_answered_is_asked_for_again() -> None:
+    busy = problem(409, "idempotency_in_progress", retryable=True, headers={"Retry-After": "2"})
+    pauses = Pauses()
+    with stub(Said(None), busy, Said(202, JOB)) as server, a_client(server, pauses) as client:
+        client.localize.create("con_1", "a/b.mp4")
+
+    assert len(server.heard) == 3
+    assert pauses.waited[1:] == [2.0]
+
+
 def test_two_posts_have_two_keys_and_a_key_of_ones_own_is_kept() -> None:
     with stub(Said(202, JOB)) as server, a_client(server) as client:
         for key in (None, None, "mine"):
