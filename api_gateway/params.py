@@ -23,7 +23,15 @@ def _digits(value: object) -> object:
     return value
 
 
+def _true_or_false(value: object) -> object:
+    """Refuse yes, 1 and True: pydantic's words for it, and nobody's who reads the document."""
+    if isinstance(value, str) and value not in {"true", "false"}:
+        raise ValueError("either true or false")
+    return value
+
+
 Digits = BeforeValidator(_digits)
+TrueOrFalse = BeforeValidator(_true_or_false)
 Id = Annotated[str, Path(alias="id", max_length=200, description="the resource's id")]
 FileId = Annotated[
     str,

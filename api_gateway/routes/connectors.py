@@ -14,7 +14,16 @@ from starlette.responses import Response
 from api_gateway import etag, guides, paging
 from api_gateway.answers import Answer, answer, conditional, once, page_of
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.params import (
+    DEFAULT,
+    Cursor,
+    Id,
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    Limit,
+    TrueOrFalse,
+)
 from api_gateway.patches import Lasting
 from api_gateway.problems import Problem, about
 from api_gateway.routing import operation, router
@@ -162,6 +171,7 @@ async def list_connectors(
     with_localized: Annotated[
         bool,
         Query(alias="withLocalized", description="deleted ones too whose files are held here"),
+        TrueOrFalse,
     ] = False,
     limit: Limit = DEFAULT,
     cursor: Cursor = None,
@@ -236,7 +246,9 @@ async def delete_connector(
     deps: Deps,
     caller: Caller,
     connector_id: Id,
-    force: Annotated[bool, Query(description="also where jobs of it are not finished")] = False,
+    force: Annotated[
+        bool, Query(description="also where jobs of it are not finished"), TrueOrFalse
+    ] = False,
     if_match: IfMatch = None,
 ) -> Response:
     """Refused while jobs of it run, unless forced."""

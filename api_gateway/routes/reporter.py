@@ -25,7 +25,16 @@ from api_gateway.answers import (
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.jobkeys import JobKey
 from api_gateway.jobviews import JobView, job_answer
-from api_gateway.params import DEFAULT, Cursor, Id, IdempotencyKey, IfMatch, IfNoneMatch, Limit
+from api_gateway.params import (
+    DEFAULT,
+    Cursor,
+    Id,
+    IdempotencyKey,
+    IfMatch,
+    IfNoneMatch,
+    Limit,
+    TrueOrFalse,
+)
 from api_gateway.patches import Lasting
 from api_gateway.problems import Problem, about, wrong
 from api_gateway.routes.connectors import Name
@@ -281,7 +290,9 @@ async def delete_destination(
     deps: Deps,
     caller: Caller,
     destination_id: Id,
-    force: Annotated[bool, Query(description="also where uploads are under way: they end")] = False,
+    force: Annotated[
+        bool, Query(description="also where uploads are under way: they end"), TrueOrFalse
+    ] = False,
     if_match: IfMatch = None,
 ) -> Response:
     """Refused while uploads to it are under way, unless forced."""

@@ -1,4 +1,4 @@
-"""Whole numbers in a query are taken as the document spells them, wherever there is one."""
+"""What is no text in a query is taken as the document spells it, wherever it stands."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from tests.made_up import DOCUMENT
 WRONG = ("1.0", "+60", "%2060", "060", "6_0", "6e1", "", "true", "%D9%A6%D9%A0")
 
 
-def is_whole(schema: dict[str, Any]) -> bool:
-    return any(one.get("type") == "integer" for one in schema.get("anyOf", [schema]))
+def is_of(kind: str, schema: dict[str, Any]) -> bool:
+    return any(one.get("type") == kind for one in schema.get("anyOf", [schema]))
 
 
-def numbers() -> Iterator[tuple[str, str]]:
-    """Every path that is asked for with a whole number, and the number's name."""
+def parameters(kind: str) -> Iterator[tuple[str, str, str]]:
+    """Every method and path that is asked for with a value of this kind, and the value's name."""
     for path, methods in json.loads(DOCUMENT.read_text())["paths"].items():
-        for one in methods.get("get", {}).get("parameters", []):
-            if one["in"] == "query" and is_whole(one["schema"]):
-                yield path, one["name"]
+        for method, operation in methods.items():
+            for one in operation.get("parameters", []):
+                if one["in"] == "query" and is_of(kind, one["schema"]):
+                    yield method.upper(), path, one["name"]
 
 
-NUMBERS = tuple(numbers())
+NUMBERS = tuple(parameters("integer"))
+FLAGS = tuple(parameters("boolean"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
 
 
 def test_there_are_numbers_of_every_kind() -> None:
-    assert {name for _, name in NUMBERS} == {
+    assert {name for _, _, name in NUMBERS} == {
         "limit",
         "atMs",
         "everyMs",
@@ -47,12 +49,28 @@ def test_there_are_numbers_of_every_kind() -> None:
     }
 
 
-@pytest.mark.parametrize(("path", "name"), NUMBERS, ids=lambda value: value)
-def test_a_whole_number_is_written_in_digits_alone(kit: Kit, path: str, name: str) -> None:
-    there = re.sub(r"\{\w+\}", "nothing", path)
-    for spelled in WRONG:
-        answer = kit.get(f"{there}?{name}={spelled}")
+def refused(kit: Kit, method: str, path: str, name: str, spelled: str) -> bool:
+    answer = kit.ask(method, f"{re.sub(r'{.+?}', 'nothing', path)}?{name}={spelled}")
+    pointers = {one["pointer"] for one in answer.json().get("errors", ())}
+    return (answer.status_code, f"#query/{name}" in pointers) == (422, True)
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), spelled
-        assert f"#query/{name}" in {one["pointer"] for one in answer.json()["errors"]}
-    assert f"#query/{name}" not in kit.get(f"{there}?{name}=60").text
+
+@pytest.mark.parametrize(("method", "path", "name"), NUMBERS, ids=lambda value: value)
+def test_a_whole_number_is_written_in_digits_alone(
+    kit: Kit, method: str, path: str, name: str
+) -> None:
+    for spelled in WRONG:
+        assert refused(kit, method, path, name, spelled), spelled
+    assert not refused(kit, method, path, name, "60")
+
+
+@pytest.mark.parametrize(("method", "path", "name"), FLAGS, ids=lambda value: value)
+def test_a_flag_is_true_or_false(kit: Kit, method: str, path: str, name: str) -> None:
+    for spelled in ("1", "0", "yes", "on", "True", "TRUE", "t", "", "%20true", "null"):
+        assert refused(kit, method, path, name, spelled), spelled
+    assert not refused(kit, method, path, name, "true")
+    assert not refused(kit, method, path, name, "false")
+
+
+def test_there_are_flags_of_every_kind() -> None:
+    assert {name for _, _, name in FLAGS} == {"force", "withLocalized"}
