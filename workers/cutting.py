@@ -42,9 +42,15 @@ def index(request: CutRequest, run: Run) -> MediaIndex:
 
 
 def index_ahead(request: CutRequest, run: Run) -> None:
-    """Begin to index files that are still being fetched; `index` takes it over."""
-    if run.ahead is None:
-        early = _Early(request, run)
+    """Begin to index files that are still being fetched; `index` takes it over.
+
+    Where the slot is busy enough, they are indexed when it is this job's turn.
+    """
+    if run.ahead is not None:
+        return
+    done = run.aside()
+    if done is not None:
+        early = _Early(request, run, done)
         run.at_end.callback(early.close)
         run.ahead = early.answer
 
@@ -52,11 +58,12 @@ def index_ahead(request: CutRequest, run: Run) -> None:
 class _Early:
     """An index that is gathered, in a thread and a child, while its segments arrive."""
 
-    def __init__(self, request: CutRequest, run: Run) -> None:
+    def __init__(self, request: CutRequest, run: Run, done: Callable[[], None]) -> None:
         self._request, self._run = request, run
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="index")
         self._found = self._pool.submit(self._gather)
+        self._found.add_done_callback(lambda _found: done())
 
     def answer(self, request: CutRequest) -> MediaIndex | None:
         """The index, if all came as expected; where it failed the usual way tells why."""

@@ -125,6 +125,10 @@ class Run:
             with self.busy.paused():
                 self._stint.resume(self.check)
 
+    def aside(self) -> Callable[[], None] | None:
+        """Leave to do something heavy, see `Stint.aside`."""
+        return (lambda: None) if self._stint is None else self._stint.aside()
+
     def go_on(self) -> None:
         """Say that the job runs again, where it had been waiting."""
         if self._waiting:

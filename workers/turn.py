@@ -23,6 +23,7 @@ class Turn:
         self._away: set[Stint] = set()
         self._back: deque[Stint] = deque()
         self._closed = False
+        self._aside = threading.BoundedSemaphore(1)
 
     @property
     def holder(self) -> Stint | None:
@@ -79,6 +80,13 @@ class Turn:
                 self._back.remove(stint)
                 self._tell()
 
+    def aside(self, stint: Stint) -> Callable[[], None] | None:
+        """See `Stint.aside`."""
+        with self._changed:
+            if stint not in self._away:
+                return _nothing
+        return self._aside.release if self._aside.acquire(blocking=False) else None
+
     def end(self, stint: Stint) -> None:
         """See `Stint.end`."""
         with self._changed:
@@ -112,6 +120,17 @@ class Stint:
         """Have the turn again, at once where it is still had; raises what `check` raises."""
         self._turn.resume(self, check)
 
+    def aside(self) -> Callable[[], None] | None:
+        """Leave to do something heavy, with the turn or without; call the answer when it is done.
+
+        None where another job without it does so already: a slot is busy with two things at most.
+        """
+        return self._turn.aside(self)
+
     def end(self) -> None:
         """The job is over, with the turn or without; a second time does nothing."""
         self._turn.end(self)
+
+
+def _nothing() -> None:
+    """Who has the turn needs no leave."""

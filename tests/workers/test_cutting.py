@@ -17,11 +17,13 @@ from schemas.cuts import CutRequest
 from schemas.errors import UnsupportedMedia, WorkerInterrupted
 from schemas.times import TimeRange
 from tests.builders import a_clip_command
+from tests.chaos.processes import until
 from tests.cutting import held_tracks
 from tests.media_builder import StreamSpec, build, segment
 from workers.cutting import index, index_ahead
 from workers.local_ledger import LocalLedger
 from workers.run import Run, Signal
+from workers.turn import Stint, Turn
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Bench:
     request: CutRequest
     elsewhere: Path
     stop: threading.Event
+    turn: Turn
+    stint: Stint
 
     def arrives(self, *but: str) -> None:
         """Let every segment arrive, but for some."""
@@ -68,9 +72,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ledger.submit(a_clip_command())
     lease = ledger.claim("clip", "worker", "nonce")
     assert lease is not None
-    run = Run(lease, ledger, here, Signal(stop), lambda: 0, Media(shared()))
+    turn = Turn(2)
+    stint = turn.begin()
+    assert stint is not None
+    run = Run(lease, ledger, here, Signal(stop), lambda: 0, Media(shared()), stint)
     with run.at_end:
-        yield Bench(run, request, elsewhere, stop)
+        yield Bench(run, request, elsewhere, stop, turn, stint)
 
 
 def test_what_arrives_later_is_indexed_as_what_was_there(bench: Bench) -> None:
@@ -117,3 +124,24 @@ def test_a_worker_told_to_stop_does_not_wait_for_the_index(bench: Bench) -> None
 
     with pytest.raises(WorkerInterrupted):
         index(bench.asked(), bench.run)
+
+
+def test_one_clip_of_a_slot_is_indexed_without_having_the_turn(bench: Bench) -> None:
+    bench.stint.pause()
+    other = bench.turn.begin()
+    assert other is not None
+    other.pause()
+    done = other.aside()
+    assert done is not None
+
+    index_ahead(bench.request, bench.run)
+    refused = bench.run.ahead
+    done()
+    index_ahead(bench.request, bench.run)
+
+    assert refused is None
+    assert bench.run.ahead is not None
+    assert other.aside() is None
+    bench.arrives()
+    assert index(bench.asked(), bench.run) == index(bench.asked(), bench.run)
+    until(lambda: other.aside() is not None, "the end of the child")

@@ -208,3 +208,22 @@ def test_a_new_one_is_let_in_as_soon_as_the_turn_is_given() -> None:
     first.pause()
 
     until(let_in.is_set, "a free turn")
+
+
+def test_one_job_at_a_time_does_something_heavy_beside_the_one_that_has_the_turn() -> None:
+    turn = Turn(4)
+    first = begun(turn)
+    first.pause()
+    second = begun(turn)
+    second.pause()
+    holder = begun(turn)
+
+    done, refused, own = first.aside(), second.aside(), holder.aside()
+
+    assert done is not None
+    assert refused is None
+    assert own is not None
+    own()
+    assert second.aside() is None
+    done()
+    assert second.aside() is not None
