@@ -316,7 +316,7 @@ def _sounds(opened: OpenSegment, near: int | None) -> dict[int, tuple[IndexedSou
     for key, heard in opened.sounds.items():
         sound = IndexedSound(
             stream_id=key,
-            codec="aac" if heard.codec == "aac_latm" else heard.codec,
+            codec=heard.format.codec,
             timebase=Fraction(1, heard.timescale),
             sample_rate_hz=heard.format.sample_rate_hz,
             frame_samples=heard.format.frame_samples,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from pipelines import locate, refresh, variants, window
+from pipelines import locate, refresh, sounds, spans, variants, window
 from schemas.base import Value
 from schemas.commands import ClipFromStream
 from schemas.connectors import Published
-from schemas.cuts import CutReport, CutRequest, FuturePolicy, GapPolicy, MediaIndex
+from schemas.cuts import CutPlan, CutReport, CutRequest, FuturePolicy, GapPolicy, MediaIndex
 from schemas.errors import InFuture, InvalidCommand, MissingSegments, Stalled, UnsupportedMedia
 from schemas.media import AudioRendition, HeldTrack, MediaPlaylist, MultivariantPlaylist
 from schemas.plans import Plan, Publish, Step
@@ -182,6 +182,12 @@ def cut_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest:
         output=OUTPUT,
         tags=tags(command.carried.metadata | command.metadata),
     )
+
+
+def cut_plan(request: CutRequest, index: MediaIndex) -> CutPlan:
+    """What the clip is cut into: where all is to be encoded, its sound too."""
+    planned = spans.plan(request, index)
+    return sounds.as_aac(planned) if request.mode == "encode" else planned
 
 
 def expected_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import accumulate
 
-from pipelines import clip, ffargs, interchange, joins, naming, spans, subtitles
+from pipelines import clip, ffargs, interchange, joins, naming, sounds, spans, subtitles
 from pipelines.clip import ClipFacts, Source
 from pipelines.ffargs import Joint, LocalInput
 from pipelines.interchange import Described, Part
@@ -27,6 +27,7 @@ from schemas.cuts import (
     FuturePolicy,
     GapPolicy,
     MediaIndex,
+    Mode,
 )
 from schemas.errors import FormatChange, InvalidCommand
 from schemas.media import MediaPlaylist
@@ -222,7 +223,7 @@ def cut_requests(command: ExportSegment, facts: ExportFacts) -> tuple[CutRequest
         CutRequest(
             wanted=part.range,
             span_us=asked.span_us,
-            mode=command.mode,
+            mode=_cut_mode(command),
             gaps=command.gaps,
             tracks=clip.held_tracks(part, facts.channels[number]),
             output=OUTPUT,
@@ -231,11 +232,17 @@ def cut_requests(command: ExportSegment, facts: ExportFacts) -> tuple[CutRequest
     )
 
 
+def _cut_mode(command: ExportSegment) -> Mode:
+    """How the media is cut: where a recipe encodes all of it anyway, it is not encoded before."""
+    return "exact" if command.recipe and command.mode == "encode" else command.mode
+
+
 def cut_plan(command: ExportSegment, facts: ExportFacts) -> CutPlan:
     """All parts as one cut; where one must be re-encoded as a whole, all are."""
     planned = _agreed(command, facts)[1]
     whole = [each for number in range(len(planned)) for each in _paused(command, planned, number)]
-    return joins.joined(whole, OUTPUT, tags(command))
+    plan = joins.joined(whole, OUTPUT, tags(command))
+    return sounds.as_aac(plan) if _cut_mode(command) == "encode" else plan
 
 
 def _paused(command: ExportSegment, planned: Sequence[Planned], number: int) -> list[Planned]:

@@ -10,9 +10,12 @@ from math import ceil, floor
 from pipelines.clock import MICRO, TS_TIMEBASE, WRAP_S, Hole, WallClock
 from schemas.cuts import (
     CopiedSound,
+    CutPlan,
     CutRequest,
+    DeliveredPart,
     IndexedSound,
     MediaIndex,
+    Recoding,
     Run,
     Silence,
     SoundSpan,
@@ -23,6 +26,13 @@ from schemas.media import HeldTrack
 
 # Sound of the last pictures may lie in the next segment, which need not be held.
 SOUND_SLACK_S = Fraction(1, 4)
+# What browsers do not play; AAC and Opus go as they are.
+RECODED = frozenset({"ac3", "eac3", "mp2", "mp3"})
+_AAC_HZ = frozenset({
+    96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
+})  # fmt: skip
+_AAC_CHANNELS = frozenset({1, 2, 3, 4, 5, 6})
+_CHANNEL_BPS = 96_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,3 +269,49 @@ def _add_silence(
     if count > 0:
         pieces.append(Silence(frames=count, at_sample=start))
     return start + max(count, 0) * step
+
+
+# --- sound that is encoded again
+
+
+def as_aac(plan: CutPlan) -> CutPlan:
+    """The plan of a cut that encodes all: sound browsers do not play becomes AAC."""
+    end_s = Fraction(plan.end_ticks, plan.timescale)
+    sounds = tuple(_recoded(track, end_s) for track in plan.sounds)
+    changed = plan.model_copy(update={"sounds": sounds})
+    first = sounds[0].recoding if sounds else None
+    return changed if plan.pictures or first is None else _counted_anew(changed, first)
+
+
+def _recoded(track: SoundTrack, end_s: Fraction) -> SoundTrack:
+    if track.codec not in RECODED:
+        return track
+    # The track may count time otherwise than in samples: its entry tells the real rate.
+    hertz = int.from_bytes(bytes.fromhex(track.entry)[32:34], "big")
+    hertz = hertz if hertz in _AAC_HZ else 48_000
+    channels = track.channels if track.channels in _AAC_CHANNELS else 2
+    made = Recoding(
+        sample_rate_hz=hertz, channels=channels, bitrate_bps=channels * _CHANNEL_BPS, frames=1
+    )
+    # One frame more than the samples fill: the first holds what the encoder begins with.
+    frames = ceil(round(end_s * hertz) / Fraction(made.frame_samples)) + 1
+    return track.model_copy(update={"recoding": made.model_copy(update={"frames": frames})})
+
+
+def _counted_anew(plan: CutPlan, made: Recoding) -> CutPlan:
+    """A plan of sound alone, which counts frames of sound, in those that will be written."""
+    ratio = Fraction(made.frames, max(plan.frames, 1))
+    return plan.model_copy(
+        update={
+            "mode": "encode",
+            "frames": made.frames,
+            "copied_frames": 0,
+            "parts": tuple(_part_in(part, ratio) for part in plan.parts),
+        }
+    )
+
+
+def _part_in(part: DeliveredPart, ratio: Fraction) -> DeliveredPart:
+    first = round(part.first_frame * ratio)
+    frames = round((part.first_frame + part.frames) * ratio) - first
+    return part.model_copy(update={"first_frame": first, "frames": frames})

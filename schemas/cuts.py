@@ -279,8 +279,23 @@ class Silence(Value):
     at_sample: int
 
 
+class Recoding(Value):
+    """Sound that is decoded and encoded again, as AAC: the encoder's first frame only warms up."""
+
+    codec: Literal["aac"] = "aac"
+    sample_rate_hz: int
+    channels: int
+    bitrate_bps: int
+    frame_samples: int = 1024
+    at_sample: int = -1024
+    frames: int
+
+
 class SoundTrack(Value):
-    """One sound track of the output, and where each of its pieces comes from."""
+    """One sound track of the output, and where each of its pieces comes from.
+
+    Codec, rate and entry are the source's; `recoding` says what they become, where they change.
+    """
 
     track: int
     stream_id: int
@@ -293,6 +308,14 @@ class SoundTrack(Value):
     name: str = ""
     default: bool = False
     pieces: tuple[CopiedSound | Silence, ...]
+    recoding: Recoding | None = None
+
+    @property
+    def written_frames(self) -> int:
+        """How many frames the output has of it."""
+        if self.recoding is not None:
+            return self.recoding.frames
+        return sum(piece.frames for piece in self.pieces)
 
 
 class RunFile(Value):

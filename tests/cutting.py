@@ -11,7 +11,7 @@ from typing import Any
 
 from media.cut.child import cut
 from media.index import index_tracks
-from pipelines.spans import plan
+from pipelines.clip import cut_plan
 from schemas.cuts import CutPlan, CutReport, CutRequest
 from schemas.media import HeldSegment, HeldTrack
 from schemas.times import TimeRange
@@ -147,6 +147,6 @@ def clip(
         held = tuple(overlapping(track, wanted) for track in held)
     asked = CutRequest(wanted=wanted, tracks=held, output="clip.mp4", **request)
     index = index_tracks(asked, folder, lambda done, total: None)
-    planned = plan(asked, index)
+    planned = cut_plan(asked, index)
     report = cut(planned, folder, lambda done, total: None)
     return Clip(folder / "clip.mp4", planned, report, wanted.start_ms, wanted.end_ms)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from connectors.base import playlist_of
-from pipelines import clip, clip_sidecar, spans
+from pipelines import clip, clip_sidecar
 from pipelines.clip import ClipFacts, CutFile, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
@@ -75,7 +75,7 @@ def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFac
 def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:
     """The cut of what was indexed."""
     request, index = facts.cut_facts
-    return Plan(steps=(Cut(plan=spans.plan(request, index)),))
+    return Plan(steps=(Cut(plan=clip.cut_plan(request, index)),))
 
 
 def see_cut(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:

@@ -13,10 +13,11 @@ from media.cut import edges, h264, hevc
 from media.cut.bits import split_prefixed
 from media.cut.codecs import Coding, Rewrite, coding_of
 from media.cut.edges import Encoded, Recipe
-from media.cut.feed import SoundFeed
+from media.cut.feed import SoundFeed, copied_frames
 from media.cut.fill import fill_piece
 from media.cut.mp4 import Mp4Writer, Track, index_room, set_picture_times, set_sound_times
 from media.cut.reading import Picture, Segments
+from media.cut.recode import Recoder
 from media.cut.source import TsPictures, Wants
 from media.cut.timecode import Timecode, nominal, timecode_of, timecode_track
 from media.cut.verify import verified
@@ -41,7 +42,7 @@ PICTURES_ONLY = Wants(sounds=frozenset())
 def cut(plan: CutPlan, workspace: Path, report: Report) -> CutReport:
     """Write the plan's output into the workspace; `report(done, total)` counts output ticks."""
     path = workspace / plan.output
-    samples = plan.frames + sum(piece.frames for t in plan.sounds for piece in t.pieces)
+    samples = plan.frames + sum(track.written_frames for track in plan.sounds)
     brands = b"isomiso2mp41" + (b"avc1" if _output_codec(plan) == "h264" else b"")
     with Mp4Writer(path, index_room(samples, len(plan.sounds) + 2), brands=brands) as writer:
         cutter = _Cutter(plan, workspace, writer, report)
@@ -77,24 +78,35 @@ class _Cutter:
         self._writer = writer
         self._report = report
         self._segments = Segments(workspace, plan.runs)
-        self._feeds = [SoundFeed(track, self._segments) for track in plan.sounds]
         self._pts: list[int] = []
         self._coding = coding_of(_output_codec(plan))
         self._adopted: dict[int, Rewrite | None] = {}
         self._label: Timecode | None = None
         self._pictures = Track("vide", plan.timescale)
+        made = [self._sound(track) for track in plan.sounds]
+        self._feeds = [feed for feed, _, _ in made]
         self._sounds = [
             Track(
                 "soun",
-                track.sample_rate_hz,
-                entry=bytes.fromhex(track.entry),
+                hertz,
+                entry=entry,
                 language=track.language,
                 name=track.name,
                 enabled=number == _enabled(plan.sounds),
                 group=1,
             )
-            for number, track in enumerate(plan.sounds)
+            for number, (track, (_, entry, hertz)) in enumerate(zip(plan.sounds, made, strict=True))
         ]
+
+    def _sound(self, track: SoundTrack) -> tuple[SoundFeed, bytes, int]:
+        """Where a track's frames come from, its sample entry and its samples a second."""
+        recoding = track.recoding
+        if recoding is None:
+            frames = copied_frames(track, self._segments)
+            return SoundFeed(frames), bytes.fromhex(track.entry), track.sample_rate_hz
+        end = round(Fraction(self._plan.end_ticks * recoding.sample_rate_hz, self._plan.timescale))
+        recoder = Recoder(track, recoding, self._segments)
+        return SoundFeed(recoder.frames(end)), recoder.entry(), recoding.sample_rate_hz
 
     def run(self) -> None:
         """Write media and index."""
@@ -306,8 +318,7 @@ class _Cutter:
             set_picture_times(self._pictures, self._pts, plan.end_ticks)
         for track, planned in zip(self._sounds, plan.sounds, strict=True):
             end = round(plan.end_ticks * track.timescale / plan.timescale)
-            starts = [(piece.at_sample, piece.frames) for piece in planned.pieces]
-            set_sound_times(track, starts, planned.frame_samples, end)
+            set_sound_times(track, _starts(planned), _step(planned), end)
         if self._label is not None and plan.pictures:
             self._add_timecode(self._label)
         self._writer.finish()
@@ -330,6 +341,17 @@ class _Cutter:
             if leads:
                 self._label, leads = timecode_of(frame), False
             yield frame
+
+
+def _starts(track: SoundTrack) -> list[tuple[int, int]]:
+    """Where the pieces of a track as it is written begin, and their frames."""
+    if track.recoding is not None:
+        return [(track.recoding.at_sample, track.recoding.frames)]
+    return [(piece.at_sample, piece.frames) for piece in track.pieces]
+
+
+def _step(track: SoundTrack) -> int:
+    return track.recoding.frame_samples if track.recoding else track.frame_samples
 
 
 def _enabled(sounds: Sequence[SoundTrack]) -> int:

@@ -128,8 +128,8 @@ def _mpeg_length(stream: bytes, at: int) -> int:
         return 0
 
 
-def _mpeg_header(head: bytes) -> tuple[int, int, int, int, int]:
-    """Frame length, sample rate, samples a frame, channels and MPEG version."""
+def _mpeg_header(head: bytes) -> tuple[int, int, int, int, bool]:
+    """Frame length, sample rate, samples a frame, channels and whether it is plain MPEG-1."""
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
     kbps, rate = head[2] >> 4, head[2] >> 2 & 3
     if head[1] & 0xE0 != 0xE0 or version == 1 or layer == 4 or kbps in {0, 15} or rate == 3:
@@ -140,7 +140,7 @@ def _mpeg_header(head: bytes) -> tuple[int, int, int, int, int]:
     samples = 384 if layer == 1 else 576 if layer == 3 and low else 1152
     pad = head[2] >> 1 & 1
     size = (12 * bps // hertz + pad) * 4 if layer == 1 else samples // 8 * bps // hertz + pad
-    return size, hertz, samples, 1 if head[3] >> 6 == 3 else 2, version
+    return size, hertz, samples, 1 if head[3] >> 6 == 3 else 2, not low
 
 
 def _walk_eac3(stream: bytes) -> Walk:
@@ -213,8 +213,9 @@ def _eac3_format(unit: bytes) -> SoundFormat:
 
 
 def _mpeg_format(frame: bytes) -> SoundFormat:
-    _, hertz, samples, channels, version = _mpeg_header(frame)
-    return SoundFormat("mp2", hertz, samples, channels, b"\x6b" if version == 3 else b"\x69")
+    _, hertz, samples, channels, plain = _mpeg_header(frame)
+    name = "mp3" if frame[1] >> 1 & 3 == 1 else "mp2"
+    return SoundFormat(name, hertz, samples, channels, b"\x6b" if plain else b"\x69")
 
 
 def _no_format(frame: bytes) -> SoundFormat:
@@ -252,6 +253,7 @@ def sample_entry(sound: SoundFormat) -> bytes:
         "ac3": lambda: box(b"dac3", sound.config),
         "eac3": lambda: box(b"dec3", sound.config),
         "mp2": lambda: _esds(sound.config[0], b""),
+        "mp3": lambda: _esds(sound.config[0], b""),
     }.get(sound.codec, lambda: _esds(0x40, sound.config))()
     head = bytes(6) + b"\0\1" + bytes(8) + sound.channels.to_bytes(2, "big") + b"\0\x10" + bytes(4)
     rate = sound.sample_rate_hz if sound.sample_rate_hz < 1 << 16 else 0

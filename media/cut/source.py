@@ -343,9 +343,14 @@ class Mp4Sounds:
 
 def _mp4_sounds(track: Mp4Track, file: bytes, samples: Mp4Samples) -> Mp4Sounds:
     usual = max(set(samples.durations), key=samples.durations.count)
-    form = SoundFormat(track.codec, track.timescale, usual, track.channels, b"")
+    codec = track.codec
+    if codec == "mp2":
+        # One object type stands for all layers of MPEG audio; the frames tell them apart.
+        at = samples.offsets[0]
+        codec = sound.sound_format(codec, file[at : at + 4]).codec
+    form = SoundFormat(codec, track.timescale, usual, track.channels, b"")
     return Mp4Sounds(
-        track.codec, track.language, file, samples, track.timescale, form, samples.pts, track
+        codec, track.language, file, samples, track.timescale, form, samples.pts, track
     )
 
 

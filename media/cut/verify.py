@@ -173,18 +173,25 @@ def _check_pictures(plan: CutPlan, track: Written) -> None:
 
 def _check_sound(plan: CutPlan, planned: SoundTrack, track: Written) -> float:
     """Hold a sound track against its plan; answers its offset from the pictures in ms."""
-    expected = sum(piece.frames for piece in planned.pieces)
+    expected = planned.written_frames
     if len(track.sizes) != expected:
         raise CorruptMedia(f"{len(track.sizes)} sound frames were written, {expected} planned")
     worst, at = 0.0, 0
-    for piece in planned.pieces:
-        wanted = Fraction(piece.at_sample, planned.sample_rate_hz)
+    for wanted, frames in _places(planned):
         offset = float((track.shown_at(track.pts[at]) - wanted) * 1000)
         worst = offset if abs(offset) > abs(worst) else worst
-        at += piece.frames
+        at += frames
     if abs(worst) > 1:
         raise CorruptMedia(f"sound is {worst:.3f} ms off its pictures")
     return round(worst, 3)
+
+
+def _places(track: SoundTrack) -> list[tuple[Fraction, int]]:
+    """When the pieces of a track are planned to begin, in seconds, and their frames."""
+    made = track.recoding
+    if made is not None:
+        return [(Fraction(made.at_sample, made.sample_rate_hz), made.frames)]
+    return [(Fraction(p.at_sample, track.sample_rate_hz), p.frames) for p in track.pieces]
 
 
 def _check_edges(plan: CutPlan, track: Written, file: BinaryIO) -> None:
@@ -274,12 +281,13 @@ def _reencoded_ms(plan: CutPlan) -> int:
 def _delivered(track: SoundTrack, offset: float) -> DeliveredTrack:
     return DeliveredTrack(
         kind="audio",
-        codec=track.codec,
+        codec=track.recoding.codec if track.recoding else track.codec,
         language=track.language,
         name=track.name,
-        frames=sum(piece.frames for piece in track.pieces),
+        frames=track.written_frames,
         av_offset_ms=offset,
-        copied=all(isinstance(piece, CopiedSound) for piece in track.pieces),
+        copied=track.recoding is None
+        and all(isinstance(piece, CopiedSound) for piece in track.pieces),
     )
 
 

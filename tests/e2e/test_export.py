@@ -128,6 +128,24 @@ def test_a_recipe_makes_the_joined_file_anew(tmp_path: Path) -> None:
         assert (made.streams.video[0].width, made.streams.video[0].height) == (96, 56)
 
 
+def test_encoding_all_without_a_recipe_makes_the_joined_sound_aac(tmp_path: Path) -> None:
+    spec = StreamSpec(audio=(AudioSpec(codec="ac3"),))
+    asset, output = segment(build(spec)), tmp_path / "out.mp4"
+    ranges = [(asset.epoch_ms + 400, asset.epoch_ms + 1900), (asset.epoch_ms, asset.epoch_ms + 800)]
+
+    with Origin(asset) as origin:
+        job = export(origin.url, ranges, output, mode="encode", sidecars=("json",))
+
+    assert job.error is None
+    assert [(t["codec"], t["copied"]) for t in told(job)["tracks"]] == [
+        ("h264", False),
+        ("aac", False),
+    ]
+    assert [track.tag for track in layout(output).sounds] == ["mp4a"]
+    (offsets,) = audio_offsets(output, asset.times)
+    assert abs(offsets.worst_ms) < 1
+
+
 def test_ranges_of_different_pictures_are_joined_by_a_recipe(tmp_path: Path) -> None:
     one = segment(build(StreamSpec()))
     other = segment(build(StreamSpec(size=(128, 96), fps=Fraction(50), audio=())))

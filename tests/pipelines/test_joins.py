@@ -17,13 +17,17 @@ from schemas.commands import ExportPart, ExportSegment
 from schemas.connectors import Destination
 from schemas.cuts import CopiedSound, CutPlan, DeliveredPart, MediaIndex, Silence
 from schemas.errors import FormatChange, InvalidCommand
+from schemas.profiles import Profile, VideoRecipe
 from schemas.times import TimeRange
 from tests.builders import a_connector_ref
+from tests.pipelines.test_clip import facts as clip_facts
 from tests.pipelines.test_clip_sidecar import a_published, a_report
 from tests.pipelines.test_spans import T0_MS, a_request, a_run, a_segment, a_sound, an_index
+from tests.pipelines.test_window import four_seconds_each
 
 PLANS = Path(__file__).parents[1] / "plans"
 RATE, STEP = 48_000, 1024
+RECIPE = Profile(name="small", video=VideoRecipe(codec="h264", height=64))
 
 
 def four_segments(**changes: Any) -> MediaIndex:
@@ -187,3 +191,14 @@ def test_the_plan_of_an_export_is_the_one_kept(name: str) -> None:
 
     made = [step.model_dump(mode="json", exclude_defaults=True) for step in steps]
     assert made == json.loads((PLANS / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize(("recipe", "cut"), [(RECIPE, "exact"), (None, "encode")])
+def test_what_a_recipe_encodes_is_not_encoded_before(recipe: Profile | None, cut: str) -> None:
+    listed = four_seconds_each(4, start_s=T0_MS // 1000, ended=True)
+    sizes = {f"v-0-{number:06d}.ts": 9 for number in range(4)}
+    known = ExportFacts(job_id="job_1", channels=(clip_facts(listed, sizes=sizes),))
+
+    (request,) = export.cut_requests(a_command((5_000, 7_000), mode="encode", recipe=recipe), known)
+
+    assert request.mode == cut
