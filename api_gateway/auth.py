@@ -51,6 +51,18 @@ async def believed(request: Request, gateway: Gateway) -> Principal | None:
     return _of_key(key)
 
 
+async def still_allowed(request: Request, gateway: Gateway, need: Need) -> bool:
+    """Whether the credential of an answer that is still being sent is good for it by now."""
+    principal = await believed(request, gateway)
+    if principal is None:
+        return False
+    try:
+        _allow(principal, need, frozenset())
+    except Problem:
+        return False
+    return True
+
+
 async def judged(gateway: Gateway, token: str) -> tuple[Claims, SessionCheck] | None:
     """What an access token says, and of its session; None where either is no good."""
     return await _session(gateway, token)

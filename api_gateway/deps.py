@@ -67,6 +67,8 @@ class Gateway:
     clock: Callable[[], int]
     media_check: Callable[[], None]
     measures: Measures = field(default_factory=Measures)
+    # How often a quiet stream says that it lives, and its credential is judged again.
+    heartbeat_s: float = 15.0
     keys: Cache[KeyCheck | None] = field(init=False)
     connectors: Cache[Connector] = field(init=False)
     annotated: Cache[bool] = field(init=False)

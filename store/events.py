@@ -20,7 +20,9 @@ BEGINNING = "0-0"
 MAX_PAGE = 500
 # Shorter than the socket timeout, which would otherwise end a wait that is going well.
 _BLOCK_S = 4.0
-_ID = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
+_ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
+# Redis counts to here, and nothing follows the last id of all.
+_LARGEST = 2**64 - 1
 
 Entry = tuple[str, Mapping[str, str]]
 
@@ -29,7 +31,8 @@ def position(text: str | None) -> str:
     """A place in the stream from a client's `Last-Event-ID` or `after`; None is the beginning."""
     if text is None:
         return BEGINNING
-    if not _ID.fullmatch(text):
+    found = _ID.fullmatch(text)
+    if found is None or not all(int(part) < _LARGEST for part in found.groups()):
         raise FieldInvalid("the event id is not one of ours", code="cursor_invalid")
     return text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -106,6 +106,20 @@ class Kit:
             return await asyncio.gather(*sent)
 
         return self.runner.run(all_of_them())
+
+    def stream(self, path: str, act: Callable[[], object], *, key: str) -> httpx.Response:
+        """What a stream tells until it ends, something being done once it is open."""
+        headers = {"Accept": "text/event-stream", "X-Api-Key": key}
+
+        async def told() -> httpx.Response:
+            asked = asyncio.create_task(self._sent("GET", path, headers, {}))
+            async with asyncio.timeout(30):
+                while not self.gateway.streams:
+                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(act)
+                return await asked
+
+        return self.runner.run(told())
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """GET."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -10,18 +11,18 @@ from fastapi import APIRouter, Header, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from api_gateway.auth import still_allowed
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.params import Digits, Id
 from api_gateway.problems import Problem, about
 from api_gateway.routing import operation, router
 from schemas.base import WireValue
-from schemas.errors import StoreUnavailable
+from schemas.errors import NotFound, StoreUnavailable
 from schemas.events import Event
 from schemas.jobs import FINAL
 from store.events import BEGINNING, MAX_PAGE, position
 
 events: APIRouter = router("events")
-HEARTBEAT_S = 15.0
 MAX_STREAMS = 200
 _SSE = "text/event-stream"
 _RETRY_MS = 2000
@@ -35,7 +36,12 @@ PageSize = Annotated[
 ]
 LastEventId = Annotated[
     str | None,
-    Header(alias="Last-Event-ID", max_length=64, description="replay what followed this event"),
+    Header(
+        alias="Last-Event-ID",
+        max_length=64,
+        description="replay what followed this event, as far as it is kept: the last 1,000 events "
+        "of a job, the last 10,000 of a tenant",
+    ),
 ]
 
 
@@ -70,7 +76,7 @@ async def list_job_events(
     told = await in_thread(deps.events.after, caller.tenant_id, start, 1, job_id)
     if job.state in FINAL and not told:
         return Response(status_code=204)
-    return _stream(deps, caller.tenant_id, start, job_id)
+    return _stream(request, deps, caller.tenant_id, start, job_id)
 
 
 @events.get(
@@ -94,7 +100,7 @@ async def list_events(
     start = _start(after, last_event_id)
     if start is None:
         start = await in_thread(deps.events.latest, caller.tenant_id)
-    return _stream(deps, caller.tenant_id, start, None)
+    return _stream(request, deps, caller.tenant_id, start, None)
 
 
 def _start(after: str | None, last_event_id: str | None) -> str | None:
@@ -122,37 +128,55 @@ async def _page(
     return Response(body, media_type="application/json")
 
 
-def _stream(deps: Gateway, tenant_id: str, start: str, job_id: str | None) -> Response:
+def _stream(
+    request: Request, deps: Gateway, tenant_id: str, start: str, job_id: str | None
+) -> Response:
     if deps.streams[tenant_id] >= MAX_STREAMS:
         raise Problem(
             429, f"{MAX_STREAMS} event streams are open already", headers={"Retry-After": "5"}
         )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _lines(deps, tenant_id, start, job_id), media_type=_SSE, headers=headers
+        _lines(request, deps, tenant_id, start, job_id), media_type=_SSE, headers=headers
     )
 
 
 async def _lines(
-    deps: Gateway, tenant_id: str, start: str, job_id: str | None
+    request: Request, deps: Gateway, tenant_id: str, start: str, job_id: str | None
 ) -> AsyncIterator[bytes]:
     """The stream's text; nothing is buffered here, so a slow reader holds up only itself."""
     async with _counted(deps, tenant_id):
         yield f"retry: {_RETRY_MS}\n\n".encode()
-        ended = False
+        ended, judged = False, time.monotonic()
         try:
             async for event in deps.feed.follow(
-                tenant_id, start, job_id=job_id, heartbeat_s=HEARTBEAT_S
+                tenant_id, start, job_id=job_id, heartbeat_s=deps.heartbeat_s
             ):
+                if time.monotonic() - judged >= deps.heartbeat_s:
+                    judged = time.monotonic()
+                    if not await _goes_on(request, deps, tenant_id, event, job_id):
+                        return
                 yield _line(event)
                 ended = _ended(event, ended)
                 if ended and job_id is not None and event is not None:
                     told = await in_thread(deps.events.after, tenant_id, event.id, 1, job_id)
                     if not told:
                         return
-        except StoreUnavailable:
+        except (StoreUnavailable, NotFound):
             # The client comes again with the last id it saw, and finds out there.
             return
+
+
+async def _goes_on(
+    request: Request, deps: Gateway, tenant_id: str, event: Event | None, job_id: str | None
+) -> bool:
+    """Whether the client may still be told, and there is anything left to tell."""
+    if not await still_allowed(request, deps, "read"):
+        return False
+    if job_id is None or event is not None:
+        return True
+    job = await in_thread(deps.jobs.get, tenant_id, job_id)
+    return job.state not in FINAL
 
 
 @asynccontextmanager

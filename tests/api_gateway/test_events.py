@@ -86,3 +86,49 @@ def test_no_stream_stays_counted_once_it_is_over(kit: Kit) -> None:
 
     assert not kit.gateway.streams
     assert "cuttingroom_http_event_streams 0.0" in kit.get("/metrics", key=None).text
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/jobs/{job}/events"])
+def test_a_stream_ends_soon_after_its_credential(kit: Kit, path: str) -> None:
+    job = kit.clip(kit.connector()).json()["id"]
+    secret = kit.api_key("read", name="watcher")
+    (key,) = [one for one in kit.get("/v1/api-keys").json()["items"] if one["name"] == "watcher"]
+    kit.gateway.heartbeat_s = 0.05
+
+    def end() -> None:
+        with kit.gateway.catalog.write() as tx:
+            tx.api_keys.change(kit.mine.tenant_id, key["id"], enabled=False)
+        kit.gateway.keys.clear()
+
+    answer = kit.stream(path.format(job=job), end, key=secret)
+
+    assert answer.status_code == 200
+    assert kit.get(path.format(job=job), key=secret).status_code == 401
+    assert not kit.gateway.streams
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["forgotten", "ended before"])
+def test_a_stream_ends_where_nothing_is_left_to_tell(kit: Kit, gone: bool) -> None:
+    job = kit.clip(kit.connector()).json()["id"]
+    kit.gateway.heartbeat_s = 0.05
+
+    def end() -> None:
+        kit.gateway.jobs.cancel(kit.mine.tenant_id, job)
+        if gone:
+            kit.gateway.store.client.delete(f"cr:job:{job}", f"cr:job:{job}:events")
+
+    answer = kit.stream(
+        f"/v1/jobs/{job}/events?after=18446744073709551614-0", end, key=kit.mine.api_key
+    )
+
+    assert (answer.status_code, told(answer.text)) == (200, [])
+
+
+@pytest.mark.parametrize("last", ["18446744073709551615-0", "0-99999999999999999999", "1-1-1"])
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+def test_an_id_that_no_event_can_have_is_refused(kit: Kit, last: str, accept: str) -> None:
+    for asked in (
+        kit.get("/v1/events", headers={"Accept": "text/event-stream", "Last-Event-ID": last}),
+        kit.get(f"/v1/events?after={last}", headers={"Accept": accept}),
+    ):
+        assert (asked.status_code, asked.json()["code"]) == (422, "cursor_invalid")
