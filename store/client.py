@@ -52,10 +52,11 @@ def connection(url: str, *, decode: bool = True) -> redis.Redis:
     )
 
 
-def async_connection(url: str) -> redis.asyncio.Redis:
-    """The same for asyncio."""
+def async_connection(url: str, *, at_once: int = 100) -> redis.asyncio.Redis:
+    """The same for asyncio; so many calls may be under way at once."""
     return redis.asyncio.Redis.from_url(
         url,
+        max_connections=at_once,
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=CONNECT_TIMEOUT_S,

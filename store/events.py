@@ -18,6 +18,8 @@ from store.client import Store, async_connection, awaited, translated
 
 BEGINNING = "0-0"
 MAX_PAGE = 500
+# Each holds a connection: to Redis here, and to its client in the ingress.
+MAX_FOLLOWERS = 400
 # Shorter than the socket timeout, which would otherwise end a wait that is going well.
 _BLOCK_S = 4.0
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
@@ -121,7 +123,8 @@ class AsyncEvents:
     @classmethod
     def from_url(cls, url: str) -> AsyncEvents:
         """The events at a URL; nothing is sent before the first call."""
-        return cls(async_connection(url))
+        # A few more: whoever begins to follow asks something first, and some are just leaving.
+        return cls(async_connection(url, at_once=MAX_FOLLOWERS + 50))
 
     async def close(self) -> None:
         """Let the connections go."""

@@ -20,7 +20,7 @@ from schemas.base import WireValue
 from schemas.errors import NotFound, StoreUnavailable
 from schemas.events import Event
 from schemas.jobs import FINAL
-from store.events import BEGINNING, MAX_PAGE, position
+from store.events import BEGINNING, MAX_FOLLOWERS, MAX_PAGE, position
 
 events: APIRouter = router("events")
 MAX_STREAMS = 200
@@ -134,6 +134,13 @@ def _stream(
     if deps.streams[tenant_id] >= MAX_STREAMS:
         raise Problem(
             429, f"{MAX_STREAMS} event streams are open already", headers={"Retry-After": "5"}
+        )
+    if deps.streams.total() >= MAX_FOLLOWERS:
+        raise Problem(
+            503,
+            f"all {MAX_FOLLOWERS} event streams of this process are in use",
+            code="too_many_streams",
+            headers={"Retry-After": "5"},
         )
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(

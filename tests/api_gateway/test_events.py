@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from api_gateway.routes.events import MAX_STREAMS
+from store.events import MAX_FOLLOWERS
 from tests.gateway_kit import FILE_ID, Kit
 
 SSE = {"Accept": "text/event-stream"}
@@ -132,3 +134,14 @@ def test_an_id_that_no_event_can_have_is_refused(kit: Kit, last: str, accept: st
         kit.get(f"/v1/events?after={last}", headers={"Accept": accept}),
     ):
         assert (asked.status_code, asked.json()["code"]) == (422, "cursor_invalid")
+
+
+@pytest.mark.parametrize(("tenant", "status"), [("mine", 429), ("theirs", 503)])
+def test_so_many_streams_are_open_at_once_and_no_more(kit: Kit, tenant: str, status: int) -> None:
+    kit.gateway.streams[kit.mine.tenant_id] = MAX_STREAMS
+    kit.gateway.streams["others"] = MAX_FOLLOWERS
+
+    refused = kit.get("/v1/events", headers=SSE, key=tenant)
+
+    assert (refused.status_code, refused.json()["retryable"]) == (status, True)
+    assert int(refused.headers["retry-after"]) > 0

@@ -13,11 +13,13 @@ from schemas.events import Event
 from schemas.jobs import JobError
 from schemas.ledger import Lease
 from store.client import Store
-from store.events import AsyncEvents, Events
+from store.events import MAX_FOLLOWERS, AsyncEvents, Events
 from store.jobs import Jobs, RedisLedger
 from tests.builders import a_clip_command
 from tests.fakes import fake_store
 from tests.redis_server import redis_server
+
+MANY = MAX_FOLLOWERS // 2
 
 
 @pytest.fixture
@@ -142,6 +144,25 @@ def test_followers_hear_what_happens_next(tmp_path: Path) -> None:
 
     assert heard == ["job.queued", "job.cancelled"]
     assert waited == ()
+
+
+@pytest.mark.redis
+def test_many_follow_at_once(tmp_path: Path) -> None:
+    async def listen(url: str) -> int:
+        events = AsyncEvents.from_url(url)
+
+        async def one() -> bool:
+            following = events.follow("t1", None, heartbeat_s=1.0)
+            told = await anext(following)
+            await following.aclose()
+            return told is None
+
+        heard = await asyncio.gather(*(one() for _ in range(MANY)))
+        await events.close()
+        return sum(heard)
+
+    with redis_server(tmp_path) as server:
+        assert asyncio.run(listen(server.url)) == MANY
 
 
 def test_followers_of_anothers_job_are_refused(store: Store) -> None:
