@@ -12,8 +12,8 @@ from rich.console import Console
 from cli import moment
 from cli.addresses import own_addresses, stream_type
 from cli.inprocess import carried_out, failure
+from cli.output import check_output, folder_of
 from cli.show import show_result
-from connectors.local import Folder
 from connectors.sealing import new_key
 from pipelines import clip as pipeline
 from schemas.base import Value
@@ -64,16 +64,14 @@ def run(asked: Asked, settings: Settings, err: Console, out: Console, *, as_json
 
 def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATTEMPTS) -> Job:
     """The finished job of a clip, whatever became of it."""
-    _check_output(asked)
+    check_output(asked.output, force=asked.force)
     with tempfile.TemporaryDirectory(prefix="cuttingroom-") as work:
         # Jailed children run under another uid: they must reach the workspace below.
         Path(work).chmod(0o711)
         made, world = handlers.build(reaching(settings, asked.url, work))
         world.media.start()
-        world = replace(world, media_store=Folder(asked.output.parent))
+        world = replace(world, media_store=folder_of(asked.output, force=asked.force))
         command = _command(asked, world)
-        if asked.force:
-            asked.output.unlink(missing_ok=True)
         runtime = Runtime(
             ledger=LocalLedger(),
             works={QUEUE: WORK},
@@ -83,13 +81,6 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
             owner="cli",
         )
         return carried_out(command, runtime, err, attempts)
-
-
-def _check_output(asked: Asked) -> None:
-    if not asked.output.parent.is_dir():
-        raise InvalidCommand(f"there is no folder {asked.output.parent}")
-    if asked.output.exists() and not asked.force:
-        raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
 
 
 def reaching(settings: Settings, url: str, work: str) -> Settings:

@@ -14,9 +14,9 @@ from cli import moment
 from cli.addresses import stream_type
 from cli.clip import CHANNEL, TENANT, reaching, window_start_ms
 from cli.inprocess import carried_out, failure
+from cli.output import check_output, folder_of
 from cli.render import recipes_of
 from cli.show import show_result
-from connectors.local import Folder
 from schemas.base import Value
 from schemas.commands import ExportPart, ExportSegment, Sidecar
 from schemas.connectors import ConnectorRef, Destination
@@ -93,7 +93,7 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
         Path(work).chmod(0o711)
         made, world = handlers.build(reaching(settings, asked.url, work))
         world.media.start()
-        world = replace(world, media_store=Folder(asked.output.parent))
+        world = replace(world, media_store=folder_of(asked.output, force=asked.force))
         command = _command(asked, world)
         if asked.force:
             _clear(asked)
@@ -109,9 +109,7 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
 
 
 def _clear(asked: Asked) -> None:
-    """Remove what an earlier export left where this one goes."""
-    for ending in (asked.output.suffix, *(f".{kind}" for kind in asked.sidecars)):
-        asked.output.with_suffix(ending).unlink(missing_ok=True)
+    """Remove what an earlier export left beside it; what is made anew replaces the old itself."""
     if "webvtt" in asked.sidecars:
         ours = re.compile(re.escape(asked.output.stem) + _SUBTITLES)
         for beside in asked.output.parent.glob("*.vtt"):
@@ -120,10 +118,7 @@ def _clear(asked: Asked) -> None:
 
 
 def _check_output(asked: Asked) -> None:
-    if not asked.output.parent.is_dir():
-        raise InvalidCommand(f"there is no folder {asked.output.parent}")
-    if asked.output.exists() and not asked.force:
-        raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
+    check_output(asked.output, force=asked.force)
     if {"{", "}"} & set(asked.output.name):
         raise InvalidCommand("the name of the file holds a brace")
 

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from cli.addresses import own_addresses
+from cli.output import check_output
 from connectors.base import ConnectorEnv, Reads
 from connectors.egress import Egress
 from connectors.http import Auth, WebFile
@@ -50,7 +51,7 @@ class Asked(Value):
 
 def run(asked: Asked, settings: Settings, err: Console, out: Console, *, as_json: bool) -> None:
     """Bring the file here and say what it is; raises what kept it from that."""
-    _check_output(asked)
+    check_output(asked.output, force=asked.force)
     began = time.monotonic()
     fetched = fetch(asked, settings, err)
     spent_s = time.monotonic() - began
@@ -90,13 +91,6 @@ def _brought(download: Download, asked: Asked) -> FetchedFile:
         raise SourceChanged(f"{error.message}; --force begins anew") from None
     download.forget()
     return fetched
-
-
-def _check_output(asked: Asked) -> None:
-    if not asked.output.parent.is_dir():
-        raise InvalidCommand(f"there is no folder {asked.output.parent}")
-    if asked.output.exists() and not asked.force:
-        raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
 
 
 def _source(asked: Asked, env: ConnectorEnv) -> tuple[Callable[[], Reads], str]:
@@ -206,7 +200,7 @@ def _looked_into(path: Path, settings: Settings) -> MediaInfo | str:
         room.mkdir(mode=0o777)
         try:
             server = shared(allow_unjailed=settings.allow_unjailed)
-            return probe(server, path, jail=Jail(workspace=room))
+            return probe(server, path, jail=Jail(workspace=room), edges=True)
         except CuttingRoomError as error:
             return error.message
 

@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from cli.inprocess import carried_out, failure
+from cli.output import check_output, folder_of
 from cli.show import show_renditions
-from connectors.base import Artifact, Intent
-from connectors.local import Folder
 from connectors.sealing import new_key
 from pipelines.recipes import RECIPES
 from pipelines.rendition import check_together
@@ -34,15 +33,6 @@ from workers.runtime import Runtime
 TENANT, QUEUE = "local", "rendition"
 MAX_RECIPE_BYTES = 256 * 1024
 _RECIPES = TypeAdapter(tuple[Profile, ...])
-
-
-class _Replacing(Folder):
-    """A folder in which somebody has said that files may be replaced."""
-
-    def begin(self, artifact: Artifact) -> Intent:
-        """Make room for the file first."""
-        self.delete(artifact.key)
-        return super().begin(artifact)
 
 
 class Asked(Value):
@@ -84,12 +74,11 @@ def running(asked: Asked, settings: Settings) -> Iterator[Runtime]:
         Path(work).chmod(0o711)
         made, world = handlers.build(_reaching(settings, asked, work))
         world.media.start()
-        place = _Replacing if asked.force else Folder
         yield Runtime(
             ledger=LocalLedger(),
             works={QUEUE: WORK},
             handlers=made,
-            world=replace(world, media_store=place(asked.output.parent)),
+            world=replace(world, media_store=folder_of(asked.output, force=asked.force)),
             work_dir=Path(work),
             owner="cli",
         )
@@ -132,10 +121,7 @@ def _named(name: str) -> tuple[Profile, ...]:
 def _check_paths(asked: Asked) -> None:
     if not asked.source.is_file():
         raise InvalidCommand(f"there is no file {asked.source}")
-    if not asked.output.parent.is_dir():
-        raise InvalidCommand(f"there is no folder {asked.output.parent}")
-    if asked.output.exists() and not asked.force:
-        raise InvalidCommand(f"{asked.output} is there already; --force replaces it")
+    check_output(asked.output, force=asked.force)
 
 
 def _reaching(settings: Settings, asked: Asked, work: str) -> Settings:

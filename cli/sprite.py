@@ -13,7 +13,7 @@ from cli import moment
 from cli.addresses import stream_type
 from cli.clip import CHANNEL, TENANT, reaching, window_start_ms
 from cli.inprocess import carried_out, failure
-from connectors.local import Folder
+from cli.output import check_output, folder_of
 from schemas.base import Value
 from schemas.commands import MakeThumbnails
 from schemas.connectors import ConnectorRef, Destination
@@ -88,9 +88,10 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
         Path(work).chmod(0o711)
         made, world = handlers.build(_reaching(settings, asked, work))
         world.media.start()
-        world = replace(world, media_store=Folder(asked.output.parent))
+        place = folder_of(asked.output, force=asked.force and asked.type == "poster")
+        world = replace(world, media_store=place)
         command = _command(asked, world)
-        if asked.force:
+        if asked.force and asked.type == "sprite":
             _remove(asked.output)
         runtime = Runtime(
             ledger=LocalLedger(),
@@ -105,22 +106,21 @@ def make(asked: Asked, settings: Settings, err: Console, attempts: int = MAX_ATT
 
 def _check_output(asked: Asked) -> None:
     output = asked.output
+    if asked.type == "poster":
+        check_output(output, force=asked.force)
+        return
     if not output.parent.is_dir():
         raise InvalidCommand(f"there is no folder {output.parent}")
-    taken = output.exists() if asked.type == "poster" else output.is_dir() and any(output.iterdir())
-    if taken and not asked.force:
-        raise InvalidCommand(f"{output} is there already; --force replaces it")
-    if asked.type == "sprite" and output.exists() and not output.is_dir():
+    if output.exists() and not output.is_dir():
         raise InvalidCommand(f"{output} is a file, not a folder")
+    if output.is_dir() and any(output.iterdir()) and not asked.force:
+        raise InvalidCommand(f"{output} is there already; --force replaces it")
 
 
 def _remove(output: Path) -> None:
     """What an earlier run left, and nothing else."""
-    if output.is_dir():
-        for old in (*output.glob("sprite-[0-9]*.*"), *output.glob("sprite.*")):
-            old.unlink()
-    else:
-        output.unlink(missing_ok=True)
+    for old in (*output.glob("sprite-[0-9]*.*"), *output.glob("sprite.*")):
+        old.unlink()
 
 
 def _reaching(settings: Settings, asked: Asked, work: str) -> Settings:
