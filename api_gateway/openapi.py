@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api_gateway.problems import FieldProblem, ProblemBody, TenantChoice
+from api_gateway.routing import refusal
 from connectors.sealing import new_key
 from schemas.base import WireValue
 from schemas.settings import Settings
@@ -80,14 +81,7 @@ def _corrected(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     found = answers.get("422", {}).get("content", {}).get("application/json", {})
     if found.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
-        answers["422"] = {
-            "description": "Unprocessable Content",
-            "content": {
-                "application/problem+json": {
-                    "schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
-                }
-            },
-        }
+        answers["422"] = refusal(422)
 
 
 def text(app: FastAPI) -> str:

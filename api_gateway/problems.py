@@ -66,8 +66,14 @@ _CODES = {
 }
 _RETRYABLE = frozenset({408, 423, 425, 429, 502, 503, 504})
 _UNDER_WAY = errors.UnderWay.code
-# The tus protocol's own.
-_TITLES = {460: "Checksum Mismatch"}
+# As RFC 9110 names them, whatever Python's release calls them; 460 is the tus protocol's own.
+_PHRASES = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+    460: "Checksum Mismatch",
+}
 
 
 class FieldProblem(WireValue):
@@ -179,11 +185,16 @@ def of_validation(found: Sequence[Any]) -> Problem:
     return Problem(422, detail, code="invalid", found=listed)
 
 
+def phrase(status: int) -> str:
+    """The name of a status."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def response(problem: Problem, instance: str) -> Response:
     """The answer for a problem."""
     body = ProblemBody(
         type=f"urn:cuttingroom:problem:{problem.code}",
-        title=_TITLES.get(problem.status) or HTTPStatus(problem.status).phrase,
+        title=phrase(problem.status),
         status=problem.status,
         detail=problem.detail[:2000],
         instance=instance[:1024],

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, get_args
 
 from fastapi import APIRouter
@@ -22,7 +21,7 @@ from starlette.responses import Response
 from api_gateway import strictjson
 from api_gateway.auth import Meanwhile, Need, address, authenticate, spend
 from api_gateway.deps import caller, gateway, in_thread
-from api_gateway.problems import FieldProblem, Problem, ProblemBody, of_validation, wrong
+from api_gateway.problems import FieldProblem, Problem, ProblemBody, of_validation, phrase, wrong
 
 MAX_BODY_BYTES = 256 * 1024
 BODY_S = 60.0
@@ -169,7 +168,7 @@ def operation(
         extra["requestBody"] = {"required": True, "content": {FORM: _form(form)}}
     always = _SECURED if need is not None else _LIMITED if limited else ()
     statuses = sorted({*errors, *always})
-    return {"openapi_extra": extra, "responses": {s: _refusal(s) for s in statuses}}
+    return {"openapi_extra": extra, "responses": {s: refusal(s) for s in statuses}}
 
 
 def _form(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -191,9 +190,10 @@ def _write_down(request: Request, action: str, location: str | None) -> None:
         )
 
 
-def _refusal(status: int) -> dict[str, Any]:
+def refusal(status: int) -> dict[str, Any]:
+    """How the document tells of a status that is answered with a problem."""
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": phrase(status),
         "content": {"application/problem+json": {"schema": _PROBLEM_REF}},
     }
 
