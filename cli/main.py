@@ -260,7 +260,9 @@ def poster(
 @app.command()
 def up(
     data: Data = Path("data"),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[
+        int, typer.Option(min=1, max=65533, help="And the two after it, for metrics.")
+    ] = 8080,
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     allow_cidr: Cidrs = None,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,16 +22,26 @@ from media.process import Service, spawn_service, stop_services
 from pipelines.registry import queues as queue_names
 from schemas.accounts import FirstCredentials
 from schemas.base import WireValue
-from schemas.errors import CuttingRoomError, StoreUnavailable, UnsupportedMedia
+from schemas.errors import (
+    Conflict,
+    CuttingRoomError,
+    InvalidCommand,
+    StoreUnavailable,
+    UnsupportedMedia,
+)
 from schemas.settings import Settings
 
 READY_WITHIN_S = 30.0
+# A service that was killed may still hold its port for a moment.
+PORT_WITHIN_S = 1.0
 # Workers end within 5 s of being asked; the whole stack has to as well.
 GRACE_S = 4.5
 RESTART_AFTER_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 STEADY_S = 30.0
 # Clips mostly wait for origins to answer, so they get more slots than there are cores.
 SLOTS: Mapping[str, int] = {"clip": 3}
+# Who listens everywhere is reached from here like this.
+_ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class Credentials(WireValue):
@@ -68,8 +79,9 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
-        return f"http://{self.settings.host}:{self.settings.port}"
+        """Where the API answers to this machine."""
+        host = _ANYWHERE.get(self.settings.host, self.settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     @property
     def credentials_file(self) -> Path:
@@ -79,8 +91,9 @@ class Stack:
     def start(self) -> None:
         """Bring everything up and wait until it is ready; raises what keeps it from that."""
         for folder in (self.data, self.data / "media", self.data / "work", self.data / "logs"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+            _make(folder)
         self.settings = self._completed()
+        self._check_ports()
         self._bootstrap()
         for name, arguments in processes(self.settings.port).items():
             self._services[name] = _Kept(name, arguments, self.settings, self.data)
@@ -116,12 +129,13 @@ class Stack:
     def _completed(self) -> Settings:
         update: dict[str, object] = {
             "data_dir": str(self.data),
-            "public_url": self.url,
             "work_dir": self._given.work_dir or str(self.data / "work"),
             "host": self._given.host,
             "port": self._given.port,
             "secret_keys": SecretStr(kept_secret(self.data / "keyring", _fresh_key)),
         }
+        if "public_url" not in self._given.model_fields_set:
+            update["public_url"] = self.url
         if "redis_url" not in self._given.model_fields_set:
             self._redis, update["redis_url"] = self._start_redis()
         if self._given.rclone_backends and self._given.rclone_socket is None:
@@ -146,6 +160,19 @@ class Stack:
         self._rclone, place = start_rclone(self.data / "rclone")
         return place
 
+    def _check_ports(self) -> None:
+        """Refuse a port that is another's: whoever answers there would be taken for us."""
+        host, port = self.settings.host, self.settings.port
+        deadline = time.monotonic() + PORT_WITHIN_S
+        while (reason := _refusal(host, port)) is not None:
+            if time.monotonic() > deadline:
+                told = f"{host} port {port}: {reason}; choose with --host and --port"
+                raise Conflict(told, code="cannot_listen")
+            time.sleep(0.05)
+        for number in (port + 1, port + 2):
+            if _refusal("127.0.0.1", number) is not None:
+                self._say(f"port {number} is taken: what is measured there is not told")
+
     def _bootstrap(self) -> None:
         secret = self.settings.catalog_url
         url = secret.get_secret_value() if secret else catalog_url(str(self.data))
@@ -167,7 +194,7 @@ class Stack:
         write_private(self.credentials_file, written.model_dump_json(by_alias=True, indent=2))
 
     def _await_ready(self) -> None:
-        egress = Egress(allow_cidrs=("127.0.0.0/8", "::1/128"))
+        egress = Egress(allow_cidrs=("0.0.0.0/0", "::/0"))  # it is our own address
         deadline = time.monotonic() + READY_WITHIN_S
         while not _ready(egress, self.url):
             if time.monotonic() > deadline:
@@ -252,6 +279,29 @@ def write_private(path: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     part.replace(path)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise InvalidCommand(f"{folder} cannot be made: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidCommand(f"{folder} cannot be written to")
+
+
+def _refusal(host: str, port: int) -> str | None:
+    """Why nobody could listen there now; None where one could."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or "no such address"
+    return None
 
 
 def _fresh_key() -> str:

@@ -16,17 +16,21 @@ TEND_S = 0.5
 
 
 def up(settings: Settings, console: Console) -> None:
-    """Run everything until SIGINT or SIGTERM, then drain and end within 5 s."""
-    stopping = threading.Event()
+    """Run everything until SIGINT or SIGTERM, be it while it starts; drain and end within 5 s."""
+    stopping, started = threading.Event(), threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
+        again = stopping.is_set()
         stopping.set()
+        if not started.is_set() and not again:
+            raise KeyboardInterrupt  # whatever it is that the start waits for
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     stack = Stack(settings, lambda text: console.print(text, style="yellow"))
     fresh = not stack.credentials_file.exists()
     with stack:
+        started.set()
         _welcome(console, stack, fresh=fresh)
         while not stopping.wait(TEND_S):
             stack.tend()
