@@ -51,8 +51,14 @@ def _read(container: Any, size: int, report: Callable[[Mapping[str, JsonValue]],
 
 def _packets(container: Any, streams: Iterable[Any]) -> Iterable[Any]:
     for packet in container.demux(*streams):
-        if packet.size and (packet.pts is not None or packet.dts is not None):
+        # What an edit list hides is decoded for what leans on it, and never shown.
+        if packet.size and not packet.is_discard and _when(packet) is not None:
             yield packet
+
+
+def _when(packet: Any) -> int | None:
+    found: int | None = packet.pts if packet.pts is not None else packet.dts
+    return found
 
 
 class _Track:
@@ -64,6 +70,7 @@ class _Track:
         self._video = stream.type == "video"
         self._tick_us = stream.time_base * 1_000_000
         self._bytes = 0
+        self._told_end = (stream.start_time or 0) + (stream.duration or 0)
         self._end: int | None = None
         self._first: int | None = None
         self._keyframes: list[int] = []
@@ -75,7 +82,7 @@ class _Track:
 
     def take(self, packet: Any) -> None:
         """Count one packet."""
-        at = packet.pts if packet.pts is not None else packet.dts
+        at = _when(packet) or 0
         self.packets += 1
         self._bytes += packet.size
         self._first = at if self._first is None else min(self._first, at)
@@ -97,8 +104,11 @@ class _Track:
             self._step(heapq.heappop(self._waiting))
         first, end = self._first or 0, self._end or 0
         step = self._usual(first)
-        if self._video and self._last is not None and end <= self._last:
-            end = self._last + step
+        if self._video and self._last is not None:
+            end = self._last + step if end <= self._last else end
+            # Of some codecs libav tells a tick for the length of every frame, the last one too.
+            nearly = end < self._told_end <= self._last + max(step, self._longest)
+            end = self._told_end if nearly else end
         longest, shortest = self._us(self._longest), self._us(self._shortest or 0)
         return TrackPace(
             index=self._index,

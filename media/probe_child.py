@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,9 +14,12 @@ from av.stream import Disposition, Stream
 from pydantic import JsonValue
 
 from media.probe import ProbeLimits, ProbeRequest
+from media.sniff import HEAD_BYTES
+from media.turning import is_mirrored
 from schemas.errors import CorruptMedia, TooLarge
 from schemas.media import MediaInfo, StreamInfo
 
+_Flags = dict[str, int | bool]
 _KINDS = frozenset(("video", "audio", "subtitle", "data"))
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 _RANGES = {1: "tv", 2: "pc"}
@@ -32,9 +37,15 @@ _SPACES = {
     9: "bt2020nc", 10: "bt2020c",
 }  # fmt: skip
 _TAG_CHARS, _TAGS = 500, 64
+# No camera takes so many pictures a second, and no container counts in longer ticks.
+_LEAST_CLOCK = 10_000
+# Frames of sound one after the other, with nothing that says how many.
+_BARE = frozenset(("aac", "ac3", "eac3"))
+_TABLES = (b"Xing", b"Info", b"VBRI")
 # Decoding one GOP at each end proves the edges; more of a damaged file is not worth the time.
 _EDGE_PACKETS = 600
 _END_SLACK_MS = 250
+_TIME = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
 def probe(argument: JsonValue, _report: Callable[[Mapping[str, JsonValue]], None]) -> MediaInfo:
@@ -71,6 +82,7 @@ def _opened(request: ProbeRequest) -> InputContainer:
 
 
 def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
+    whole_us = _length_us(container)
     streams = tuple(_stream(stream) for stream in container.streams)
     if not streams:
         raise CorruptMedia("no stream was found in it")
@@ -79,13 +91,21 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
     return MediaInfo(
         container=request.container,
         size=request.size,
-        duration_ms=_milliseconds(container.duration),
+        duration_ms=_milliseconds(whole_us),
         start_ms=_milliseconds(container.start_time),
         bitrate_bps=container.bit_rate or None,
         start_timecode=tags.get("timecode") or next((t for t in timecodes if t), None),
         streams=streams,
         tags=tags,
     )
+
+
+def _length_us(container: Any) -> int | None:
+    """How long it says it lasts. Matroska tells where it ends, on a clock that may begin late."""
+    told: int | None = container.duration
+    if told is None or container.format.name != "matroska":
+        return told
+    return max(0, told - max(0, container.start_time or 0))
 
 
 def _stream(stream: Stream) -> StreamInfo:
@@ -104,7 +124,7 @@ def _stream(stream: Stream) -> StreamInfo:
         profile=None if context is None else stream.profile,
         timebase=stream.time_base,
         start_ticks=stream.start_time,
-        duration_ticks=stream.duration,
+        duration_ticks=_declared_ticks(stream),
         language=None if stream.language in {None, "", "und"} else stream.language,
         default=bool(stream.disposition & Disposition.default),
         frames=stream.frames or None,
@@ -113,19 +133,51 @@ def _stream(stream: Stream) -> StreamInfo:
     )
 
 
+def _declared_ticks(stream: Stream) -> int | None:
+    """How long a stream says it lasts; a Matroska track says so in a tag, as where it ends."""
+    if _is_guessed(stream.container):
+        return None
+    if stream.duration is not None or stream.time_base is None:
+        return stream.duration
+    tags = (value for key, value in stream.metadata.items() if key.startswith("DURATION"))
+    told = _TIME.fullmatch(next(tags, ""))
+    if told is None:
+        return None
+    hours, minutes, seconds = told.groups()
+    ends_s = 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    return max(0, round(ends_s / stream.time_base) - max(0, stream.start_time or 0)) or None
+
+
+def _is_guessed(container: Any) -> bool:
+    """Whether its length is but its size over the rate it begins with."""
+    if container.format.name != "mp3":
+        return container.format.name in _BARE
+    with Path(container.name.removeprefix("file:")).open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return not any(table in head for table in _TABLES)
+
+
 def _video_facts(stream: Any, context: Any) -> dict[str, Any]:
     return {
         "width": context.width or None,
         "height": context.height or None,
         "sample_aspect": stream.sample_aspect_ratio or context.sample_aspect_ratio or None,
         "pixel_format": context.pix_fmt,
-        "frame_rate": stream.guessed_rate or stream.average_rate or None,
+        "frame_rate": _rate(stream),
         "field_order": _FIELD_ORDERS.get(int(context.field_order)),
         "color_primaries": _PRIMARIES.get(int(context.color_primaries)),
         "color_transfer": _TRANSFERS.get(int(context.color_trc)),
         "color_space": _SPACES.get(int(context.colorspace)),
         "color_range": _RANGES.get(int(context.color_range)),
     }
+
+
+def _rate(stream: Any) -> Fraction | None:
+    """Frames a second. Where they come irregularly libav may guess at the ticks of its clock."""
+    if _is_cover(stream):
+        return None
+    rates = (stream.guessed_rate, stream.average_rate)
+    return next((rate for rate in rates if rate and rate < _LEAST_CLOCK), None)
 
 
 def _audio_facts(context: Any) -> dict[str, Any]:
@@ -153,10 +205,10 @@ def _hold_stream_against(stream: StreamInfo, limits: ProbeLimits) -> None:
         raise TooLarge(f"{float(stream.frame_rate):.0f} frames a second are over the ceiling")
 
 
-def _first_frames(container: InputContainer, *, strict: bool) -> dict[int, int]:
-    """Rotation by stream, from its first picture; where strict, each stream must decode."""
+def _first_frames(container: InputContainer, *, strict: bool) -> dict[int, _Flags]:
+    """How to show each stream, from its first picture; where strict, each stream must decode."""
     wanted = {s.index: s for s in container.streams if s.type == "video" or _is_strict(s, strict)}
-    rotations: dict[int, int] = {}
+    flags: dict[int, _Flags] = {}
     missing = {index for index, stream in wanted.items() if stream.codec_context is not None}
     for number, packet in enumerate(container.demux(*wanted.values())):
         if not missing or number > _EDGE_PACKETS:
@@ -165,10 +217,17 @@ def _first_frames(container: InputContainer, *, strict: bool) -> dict[int, int]:
             _decoded(packet, "start", strict=strict) if packet.stream_index in missing else ()
         ):
             missing.discard(packet.stream_index)
-            rotations[packet.stream_index] = int(getattr(frame, "rotation", 0)) % 360
+            flags[packet.stream_index] = _flags(frame)
     if missing and strict:
         raise CorruptMedia(f"stream {min(missing)} holds no frame that decodes")
-    return rotations
+    return flags
+
+
+def _flags(frame: Any) -> _Flags:
+    if not isinstance(frame, av.VideoFrame):
+        return {}
+    turned = {"rotation_deg": int(frame.rotation) % 360, "mirrored": is_mirrored(frame)}
+    return {key: value for key, value in turned.items() if value}
 
 
 def _is_strict(stream: Stream, strict: bool) -> bool:
@@ -177,7 +236,9 @@ def _is_strict(stream: Stream, strict: bool) -> bool:
 
 def _last_frames(request: ProbeRequest, container: InputContainer) -> None:
     for stream in container.streams.video:
-        end = (stream.start_time or 0) + (stream.duration or 0)
+        if _is_cover(stream):
+            continue
+        end = (stream.start_time or 0) + (_declared_ticks(stream) or _whole_ticks(stream))
         container.seek(end, stream=stream, backward=True)
         reached = _decoded_up_to(container, stream)
         if reached is None:
@@ -187,11 +248,21 @@ def _last_frames(request: ProbeRequest, container: InputContainer) -> None:
         _hold_end_against(stream, end, reached)
 
 
+def _whole_ticks(stream: Stream) -> int:
+    """How long its file lasts: near its own end, where it does not tell it."""
+    whole_us = _length_us(stream.container)
+    return round(whole_us / stream.time_base / 1_000_000) if whole_us and stream.time_base else 0
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
 def _hold_end_against(stream: Stream, end: int, reached: int | None) -> None:
     if reached is None or stream.time_base is None:
         raise CorruptMedia("the video holds no frame that decodes at its end")
     lacking_ms = round((end - reached) * stream.time_base * 1000)
-    if stream.duration and lacking_ms > _END_SLACK_MS:
+    if _declared_ticks(stream) and lacking_ms > _END_SLACK_MS:
         raise CorruptMedia(f"the video ends {lacking_ms} ms before the end it declares")
 
 
@@ -214,9 +285,8 @@ def _decoded(packet: Any, where: str, *, strict: bool) -> list[Any]:
     return []
 
 
-def _turned(stream: StreamInfo, rotations: Mapping[int, int]) -> StreamInfo:
-    degrees = rotations.get(stream.index, 0)
-    return stream.model_copy(update={"rotation_deg": degrees}) if degrees else stream
+def _turned(stream: StreamInfo, flags: Mapping[int, _Flags]) -> StreamInfo:
+    return stream.model_copy(update=flags.get(stream.index, {}))
 
 
 def _tag(context: Any) -> str | None:

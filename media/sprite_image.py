@@ -10,6 +10,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from PIL import Image
 
 from media.sprite_tone import is_hdr, to_sdr
+from media.turning import is_mirrored
 
 _UNSPECIFIED = 2
 _HD_LINES = 720
@@ -37,6 +38,8 @@ def still(frame: Any, size: tuple[int, int]) -> Image.Image:
     )
     pixels = small.to_ndarray()
     image = Image.fromarray(to_sdr(pixels, frame.color_trc) if hdr else pixels)
+    if is_mirrored(frame):
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     return image.transpose(_TURNS[turn]) if turn else image
 
 

@@ -30,7 +30,7 @@ MAX_HELD = 512
 NEAR_S = Fraction(1, 2)
 _FIRST_STEP_BACK_S = Fraction(1)
 # Containers whose zero is the presentation's own, even where the picture begins later.
-_OWN_ZERO = frozenset(("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"))
+_OWN_ZERO = frozenset(("mov", "matroska"))
 
 Take = Callable[[Wanted, int, bool, Any], None]
 

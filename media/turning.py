@@ -1,16 +1,18 @@
-"""The rotation flag of an MP4 of ours, written where encoders leave it out."""
+"""The flag that turns and mirrors a picture: read of a frame, written where encoders leave it."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from schemas.errors import CorruptMedia
 
 _MAX_HEADER_BYTES = 256 * 1024 * 1024
 _ONE, _LAST = 1 << 16, 1 << 30
+# As libav holds it: nine numbers of the machine's own order.
+_MATRIX = struct.Struct("=9i")
 # Counter-clockwise degrees, as a probe tells them, to the first four terms of the matrix.
 _TURNS = {
     0: (_ONE, 0, 0, _ONE),
@@ -20,23 +22,36 @@ _TURNS = {
 }
 
 
-def turn(path: Path, degrees: int) -> None:
-    """Flag the picture of an MP4 as turned; its frames stay as they are."""
+def is_mirrored(frame: Any) -> bool:
+    """Whether a decoded picture is flagged to be shown as in a mirror."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None or len(bytes(matrix)) != _MATRIX.size:
+        return False
+    a, b, _, c, d, *_ = _MATRIX.unpack(bytes(matrix))
+    return bool(a * d - b * c < 0)
+
+
+def turn(path: Path, degrees: int, *, mirrored: bool = False) -> None:
+    """Flag the picture of an MP4 as turned, upside down before that where it is mirrored.
+
+    Its frames stay as they are.
+    """
     with path.open("r+b") as file:
         for kind, at, size in _boxes(file, path.stat().st_size):
             if kind != b"moov" or size > _MAX_HEADER_BYTES:
                 continue
             file.seek(at)
             header = bytearray(file.read(size))
-            _turn_header(header, degrees)
+            _turn_header(header, degrees, mirrored=mirrored)
             file.seek(at)
             file.write(header)
             return
     raise CorruptMedia("the output has no header to write its rotation into")
 
 
-def _turn_header(header: bytearray, degrees: int) -> None:
-    a, b, c, d = _TURNS[degrees % 360]
+def _turn_header(header: bytearray, degrees: int, *, mirrored: bool) -> None:
+    a, b, c, d = _TURNS[round(degrees / 90) * 90 % 360]
+    c, d = (-c, -d) if mirrored else (c, d)
     for kind, at, size in _within(header, 0, len(header)):
         if kind != b"trak" or b"vide" not in header[at : at + size]:
             continue

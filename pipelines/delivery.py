@@ -216,7 +216,7 @@ def _slack_us(rung: Rung, made: Design, facts: RenditionFacts) -> int:
         return _SOUND_SLACK_US
     rate = made.encoding.pictures[rung.picture].base.fps
     step = facts.known.track(video).step_us
-    return max(step, 1_000_000 // rate if rate else step) + 1_000
+    return step + (1_000_000 // rate if rate else 0) + 1_000
 
 
 def _hls_steps(

@@ -29,6 +29,8 @@ _DEFAULT_CRF = {"h264": 21, "hevc": 24, "av1": 32, "vp9": 33}
 # 1000 ticks a second, the muxer's default, rounds edits by up to 0.3 ms.
 _MOVIE_TIMESCALE = 90000
 _SAMPLE_RATE_HZ = 48000
+# What ffmpeg itself takes for so many channels.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # The first pass needs a goal as well, though it only measures.
 _LOUDNESS_RANGE_LU = 7.0
 _MOST_RANGE_LU = 50.0
@@ -62,7 +64,8 @@ class Base(Value):
 class Picture(Value):
     """One picture to make: scaled, then cropped or padded, then encoded; or copied.
 
-    `beneath` is the picture it is scaled from instead of the source.
+    `beneath` is the picture it is scaled from instead of the source. `tick_s` is what its times are
+    counted in where the steps of its rate would move them.
     """
 
     recipe: VideoRecipe
@@ -74,16 +77,21 @@ class Picture(Value):
     pixel_format: Literal["yuv420p", "yuv420p10le"] = "yuv420p"
     sample_aspect: Fraction = Fraction(1)
     grid: Grid | None = None
+    tick_s: Fraction | None = None
     beneath: int | None = None
 
 
 class Sound(Value):
-    """One sound to make of a stream of the source, or to copy."""
+    """One sound to make of a stream of the source, or to copy.
+
+    Where `mixed` the source has more channels, and is levelled once they are mixed.
+    """
 
     stream: int
     recipe: AudioRecipe
     copied: bool = False
     channels: int = 2
+    mixed: bool = False
     loudness: Loudness | None = None
     language: str | None = None
 
@@ -137,10 +145,11 @@ def ladder(wanted: Encoding) -> tuple[str, ...]:
     return tuple(str(argument) for argument in merged.get_args())
 
 
-def loudness_pass(source: LocalInput, stream: int, recipe: AudioRecipe) -> tuple[str, ...]:
+def loudness_pass(source: LocalInput, sound: Sound) -> tuple[str, ...]:
     """The arguments of the first pass of EBU R128: it decodes, measures, and says so as JSON."""
     opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))
-    heard = opened[str(stream)].filter("loudnorm", **_goal(recipe), print_format="json")
+    mixed = _mixed(opened[str(sound.stream)], sound)
+    heard = mixed.filter("loudnorm", **_goal(sound.recipe), print_format="json")
     measured = ffmpeg.output(heard, "-", f="null", loglevel="info")
     return tuple(str(argument) for argument in measured.get_args())
 
@@ -408,7 +417,7 @@ def _levelled(stream: Any, sound: Sound) -> Any:
         return stream
     goal = _goal(sound.recipe)
     goal["LRA"] = min(_MOST_RANGE_LU, max(_LOUDNESS_RANGE_LU, found.range_lu))
-    levelled = stream.filter(
+    levelled = _mixed(stream, sound).filter(
         "loudnorm",
         **goal,
         measured_I=found.integrated_lufs,
@@ -419,6 +428,12 @@ def _levelled(stream: Any, sound: Sound) -> Any:
         linear="true",
     )
     return levelled.filter("aresample", _SAMPLE_RATE_HZ)
+
+
+def _mixed(stream: Any, sound: Sound) -> Any:
+    if not sound.mixed:
+        return stream
+    return stream.filter("aformat", channel_layouts=_LAYOUTS[sound.channels])
 
 
 def _goal(recipe: AudioRecipe) -> dict[str, Any]:
@@ -501,6 +516,8 @@ def _picture_options(picture: Picture, at: int, container: Container) -> dict[st
     options: dict[str, Any] = {f"c:v:{at}": _VIDEO_ENCODERS[codec]}
     options |= {f"{k}:v:{at}": v for k, v in _rate_options(recipe).items()}
     options |= {f"{k}:v:{at}": v for k, v in _speed_options(recipe).items()}
+    if picture.tick_s is not None:
+        options[f"enc_time_base:v:{at}"] = _ratio(picture.tick_s).replace("/", ":")
     if picture.grid is not None:
         grid = _grid_options(codec, picture.grid)
         options |= {f"{k}:v:{at}": v for k, v in grid.items()}

@@ -23,6 +23,9 @@ CASCADE_BELOW = 720
 MOST_OVER = Fraction(115, 100)
 # Less than this of what a file declares is missing where nothing was cut off.
 _TRUNCATED_US = 1_000_000
+_PACED = {"video", "audio"}
+# Containers that write down how long the whole is, and need not for each stream.
+_TELLING = {"matroska", "webm", "flv"}
 _HDR = {"smpte2084", "arib-std-b67"}
 _INTERLACED = {"tt", "bb", "tb", "bt"}
 _STILLS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
@@ -31,6 +34,9 @@ MAX_SOUNDS = MAX_TEXTS = 8
 _TEXTS = {"subrip", "ass", "ssa", "mov_text", "webvtt", "text"}
 _BITMAPS = {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle"}
 _DEFAULT_RATE = Fraction(25)
+# A container's rounding, which moves picture against sound by less than anybody can tell.
+_UNHEARD_S = Fraction(1, 1000)
+_LEAST_TICKS = 10_000
 # Two pictures whose aspects differ by less are the same picture with even sides.
 _NEARLY = Fraction(3, 100)
 
@@ -51,7 +57,7 @@ class Source(Value):
     @property
     def video(self) -> StreamInfo | None:
         """The picture: the first stream that moves, the default one before others."""
-        return _first(s for s in self.info.streams if s.kind == "video" and self._moves(s))
+        return _first(s for s in self.info.streams if s.kind == "video" and self.moves(s))
 
     @property
     def sounds(self) -> tuple[StreamInfo, ...]:
@@ -77,7 +83,8 @@ class Source(Value):
             raise CorruptMedia(f"stream {stream.index} holds no packets")
         return found
 
-    def _moves(self, stream: StreamInfo) -> bool:
+    def moves(self, stream: StreamInfo) -> bool:
+        """Whether a video is more than one picture, such as a cover."""
         track = self.pace.of(stream.index)
         return track is not None and not (stream.codec in _STILLS and track.packets <= 1)
 
@@ -188,7 +195,7 @@ def measure_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
     return Plan(
         steps=tuple(
             RunFfmpeg(
-                argv=ffargs.loudness_pass(source.input, stream.index, recipe),
+                argv=ffargs.loudness_pass(source.input, _wanted(stream, recipe)),
                 duration_ms=source.track(stream).length_us // 1000,
                 filters=("loudnorm",),
             )
@@ -197,17 +204,39 @@ def measure_plan(command: CreateRenditions, facts: RenditionFacts) -> Plan:
     )
 
 
+def _wanted(stream: StreamInfo, recipe: AudioRecipe) -> Sound:
+    channels = min(recipe.channels, stream.channels or recipe.channels)
+    return Sound(
+        stream=stream.index,
+        recipe=recipe,
+        channels=channels,
+        mixed=recipe.loudness_lufs is not None and channels < (stream.channels or channels),
+        language=stream.language,
+    )
+
+
 def check_whole(source: Source) -> None:
     """Refuse a source that ends long before the end it declares."""
+    silent = True
     for stream in (source.video, *source.sounds):
         if stream is None or stream.duration_ticks is None or stream.timebase is None:
             continue
+        silent = False
         declared_us = round(stream.duration_ticks * stream.timebase * 1_000_000)
-        there_us = source.track(stream).length_us
-        if declared_us - there_us > _TRUNCATED_US:
-            raise CorruptMedia(
-                f"the source is cut off: {there_us // 1000} ms of {declared_us // 1000} are there"
-            )
+        _hold_against(declared_us, source.track(stream).length_us)
+    # What else a file holds may outlast its sound and pictures.
+    plain = {s.kind for s in source.info.streams} <= _PACED
+    if silent and plain and source.info.container in _TELLING and source.info.duration_ms:
+        begins_us = min(track.first_us for track in source.pace.tracks)
+        ends_us = max(track.end_us for track in source.pace.tracks)
+        _hold_against(source.info.duration_ms * 1000, ends_us - begins_us)
+
+
+def _hold_against(declared_us: int, there_us: int) -> None:
+    if declared_us - there_us > _TRUNCATED_US:
+        raise CorruptMedia(
+            f"the source is cut off: {there_us // 1000} ms of {declared_us // 1000} are there"
+        )
 
 
 def encode_plan(command: CreateRenditions, facts: RenditionFacts, cube: str | None) -> Plan:
@@ -234,12 +263,13 @@ def encode_plan(command: CreateRenditions, facts: RenditionFacts, cube: str | No
 
 def _turns_kept(source: Source, made: Design) -> list[Step]:
     """Newer encoders forget the flag of a picture that is not turned while it is decoded."""
-    degrees = source.video.rotation_deg if source.video else 0
+    video = source.video
+    if video is None or not _is_turned(video):
+        return []
     return [
-        Turn(name=output.name, degrees=degrees)
+        Turn(name=output.name, degrees=video.rotation_deg, mirrored=video.mirrored)
         for output in made.encoding.outputs
-        if degrees
-        and any(
+        if any(
             made.encoding.pictures[number].recipe.rotation == "keep"
             and not made.encoding.pictures[number].copied
             for number in output.pictures
@@ -331,6 +361,9 @@ class _Designer:
         if len(texts) > kept:
             told = ", ".join(s.language or "und" for s in texts)
             found.append(f"{len(texts) - kept} of the source's subtitles ({told}) were left out")
+        others = sum(self._source.moves(s) for s in streams if s.kind == "video") - 1
+        if others > 0 and self._pictures:
+            found.append(f"{others} further picture(s) of the source were left out")
         data = sum(stream.kind == "data" for stream in streams)
         return found + ([f"{data} data track(s) of the source were left out"] if data else [])
 
@@ -395,6 +428,7 @@ class _Designer:
             padded=formed.padded,
             pixel_format="yuv420p10le" if deep else "yuv420p",
             grid=grid,
+            tick_s=self._tick_s(video, base),
         )
         if whole and self._meets(recipe, picture, video):
             notes.append("the source's picture meets the recipe: it was copied, not encoded")
@@ -411,14 +445,22 @@ class _Designer:
             deinterlace=wanted.deinterlace == "always"
             or (wanted.deinterlace == "auto" and interlaced),
             tone_map=wanted.tone_map == "sdr" and video.color_transfer in _HDR,
-            fps=self._new_rate(recipe, wanted, video),
+            fps=self._new_rate(recipe, wanted, video, notes),
             burn_in=self._burn_in(recipe, notes),
         )
 
-    def _new_rate(self, recipe: Profile, wanted: VideoRecipe, video: StreamInfo) -> Fraction | None:
-        variable = self._source.track(video).variable
+    def _new_rate(
+        self, recipe: Profile, wanted: VideoRecipe, video: StreamInfo, notes: list[str]
+    ) -> Fraction | None:
+        track = self._source.track(video)
+        variable = track.variable
         if wanted.fps is not None:
             return wanted.fps if variable or wanted.fps != video.frame_rate else None
+        if variable and video.frame_rate is None:
+            # ffmpeg would take its clock for the rate, by which encoders plan their bits.
+            usual = max(1, round(1_000_000 / max(1, track.step_us)))
+            notes.append(f"the source names no rate of its frames: {usual} a second were made")
+            return Fraction(usual)
         # SVT-AV1 sets keyframes by count alone, so a ladder needs frames at a steady rate.
         return _rate(video) if variable and wanted.codec == "av1" and recipe.packaging else None
 
@@ -442,6 +484,19 @@ class _Designer:
         frames = wanted.gop or self._shared_frames(recipe, rate)
         irregular = self._source.track(video).variable and base.fps is None
         return Grid(frames=frames, every=Fraction(frames) / rate if irregular else None)
+
+    def _tick_s(self, video: StreamInfo, base: Base) -> Fraction | None:
+        """What to count time in, where frames stand beside the steps of their rate."""
+        track, rate = self._source.track(video), _rate(video)
+        if base.fps is not None:
+            return None
+        if track.variable:
+            return video.timebase
+        begins_us = min(t.first_us for t in self._source.pace.tracks)
+        late = Fraction(track.first_us - begins_us, 1_000_000) * rate
+        if abs(late - round(late)) / rate <= _UNHEARD_S:
+            return None
+        return Fraction(1, rate.numerator * -(-_LEAST_TICKS // rate.numerator))
 
     def _shared_frames(self, recipe: Profile, rate: Fraction) -> int:
         slowest = rate
@@ -517,13 +572,8 @@ class _Designer:
         heard = self._heard.get((stream.index, recipe))
         if recipe.loudness_lufs is not None and heard is None:
             notes.append("the sound is silent, so its loudness was left alone")
-        sound = Sound(
-            stream=stream.index,
-            recipe=recipe,
-            copied=self._sound_meets(stream, recipe),
-            channels=min(recipe.channels, stream.channels or recipe.channels),
-            loudness=heard,
-            language=stream.language,
+        sound = _wanted(stream, recipe).model_copy(
+            update={"copied": self._sound_meets(stream, recipe), "loudness": heard}
         )
         if sound.copied:
             notes.append("the source's sound meets the recipe: it was copied, not encoded")
@@ -671,7 +721,11 @@ def _plain(picture: Picture) -> bool:
 
 
 def _turns(wanted: VideoRecipe, video: StreamInfo) -> bool:
-    return wanted.rotation == "apply" and video.rotation_deg != 0
+    return wanted.rotation == "apply" and _is_turned(video)
+
+
+def _is_turned(video: StreamInfo) -> bool:
+    return video.rotation_deg != 0 or video.mirrored
 
 
 def _deep(wanted: VideoRecipe, video: StreamInfo, base: Base) -> bool:

@@ -224,7 +224,10 @@ class HeldTrack(Value):
 
 
 class StreamInfo(Value):
-    """One stream of a file as a jailed probe found it; unknown values are None."""
+    """One stream of a file as a jailed probe found it; unknown values are None.
+
+    Where `mirrored` its picture is shown upside down, and turned after that.
+    """
 
     index: int
     kind: Literal["video", "audio", "subtitle", "data"]
@@ -245,6 +248,7 @@ class StreamInfo(Value):
     frames: int | None = None
     field_order: str | None = None
     rotation_deg: int = 0
+    mirrored: bool = False
     color_primaries: str | None = None
     color_transfer: str | None = None
     color_space: str | None = None

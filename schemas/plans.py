@@ -99,11 +99,15 @@ class RunFfmpeg(Value):
 
 
 class Turn(Value):
-    """Flag the picture of an MP4 as turned by so many degrees, counter-clockwise."""
+    """Flag the picture of an MP4 as turned by so many degrees, counter-clockwise.
+
+    Where `mirrored` it is shown upside down before that.
+    """
 
     step: Literal["turn"] = "turn"
     name: str
     degrees: int
+    mirrored: bool = False
 
 
 class Cut(Value):

@@ -72,7 +72,7 @@ _PLAIN: Mapping[str, str] = {
     "29.97 frames a second": "h264 64x48 at 30000/1001; aac 1 ch; 2002 ms",
     "50 frames a second": "h264 64x48 at 50; aac 1 ch; 2000 ms",
     "a variable rate": _SAME,
-    "sound only, in mp4": "no picture; aac 1 ch; 2021 ms",
+    "sound only, in mp4": "no picture; aac 1 ch; 2000 ms",
     "sound only, as mp3": "no picture; aac 1 ch; 2040 ms",
     "sound only, as wav": "no picture; aac 1 ch; 2000 ms",
     "a picture only": "h264 64x48 at 25; no sound; 2000 ms",
@@ -133,8 +133,21 @@ _CODECS = (
     Tried("six channels", "no picture; opus 6 ch; 20", _kind("six channels"),
           {"name": "s", "container": "mkv",
            "audio": {"codec": "opus", "channels": 6, "bitrate": 256_000}}, "Opus, six channels"),
-    Tried("a silent track", "no picture; aac 1 ch; 2021 ms", _kind("a silent track"),
+    Tried("a silent track", "no picture; aac 1 ch; 2000 ms", _kind("a silent track"),
           {"name": "s", "audio": {**SOUND, "loudnessLufs": -23}}, "-23 LUFS", "silent"),
+)  # fmt: skip
+_ODD = (
+    Tried("a cover beside sound, as mp3", "no picture; aac 1 ch; 2040 ms",
+          lambda: sources.covered("sound only, as mp3")),
+    Tried("a cover beside sound, in mp4", "no picture; aac 1 ch; 2000 ms",
+          lambda: sources.covered("sound only, in mp4")),
+    Tried("a cover beside a picture", _SAME, lambda: sources.covered("h264 and aac in mp4")),
+    Tried("an edit list that hides the beginning", "h264 64x48 at 25; aac 1 ch; 1400 ms",
+          sources.trimmed),
+    Tried("a mirrored picture, kept", "h264 64x48 at 25 turned 180 and mirrored; aac 1 ch; 2000 ms",
+          sources.mirrored, _video(height=48, rotation="keep"), "rotation kept"),
+    Tried("times beside any rate, in mpeg-ts", "h264 64x48 at 27; aac 1 ch; 18",
+          _kind("times beside any rate, in mpeg-ts"), note="names no rate"),
 )  # fmt: skip
 _REFUSED = (
     Tried("sound only", "media_invalid", _kind("sound only, as wav"),
@@ -153,6 +166,15 @@ _REFUSED = (
           note="cut off"),
     Tried("an mp4 cut off, its index gone", "media_invalid",
           lambda: sources.cut_off(sources.made("h264 and ac-3 in mkv"), 0.001, "gone.mkv")),
+    Tried("an mkv cut off", "media_invalid",
+          lambda: sources.cut_off(sources.made("h264 and ac-3 in mkv"), 0.4, "cut.mkv"),
+          note="cut off"),
+    Tried("a webm cut off", "media_invalid",
+          lambda: sources.cut_off(sources.made("vp9 and opus in webm"), 0.4, "cut.webm"),
+          note="cut off"),
+    Tried("an flv cut off", "media_invalid",
+          lambda: sources.cut_off(sources.made("h264 and aac in flv"), 0.4, "cut.flv"),
+          note="cut off"),
     Tried("an mpeg-ts cut off", "h264 64x48 at 25; aac 1 ch; shorter",
           lambda: sources.cut_off(sources.made("h264 and aac in mpeg-ts"), 0.6, "cut.ts")),
 )  # fmt: skip
@@ -160,11 +182,12 @@ TRIED: tuple[Tried, ...] = (
     *(Tried(what, outcome, _kind(what)) for what, outcome in _PLAIN.items()),
     *_SHAPES,
     *_CODECS,
+    *_ODD,
     *_REFUSED,
 )
 
 
-def outcome_of(job: Job, transfer: str | None, deep: bool, turned: int) -> str:
+def outcome_of(job: Job, transfer: str | None, deep: bool, turned: str) -> str:
     """A job in few words."""
     if job.state != "succeeded" or job.result is None:
         return job.error.code if job.error else job.state
@@ -174,12 +197,12 @@ def outcome_of(job: Job, transfer: str | None, deep: bool, turned: int) -> str:
     return "; ".join((picture, ", ".join(sounds) or "no sound", f"{made['durationMs']} ms"))
 
 
-def _picture(video: dict[str, Any] | None, transfer: str | None, deep: bool, turned: int) -> str:
+def _picture(video: dict[str, Any] | None, transfer: str | None, deep: bool, turned: str) -> str:
     if video is None:
         return "no picture"
     told = f"{video['codec']} {video['width']}x{video['height']}"
     told += f" at {video['frameRate'].removesuffix('/1')}{_copied(video)}"
-    told += f" turned {turned}" if turned else ""
+    told += turned
     told += " in 10 bits" if deep else ""
     return told + (f", {transfer}" if transfer else "")
 

@@ -78,6 +78,18 @@ KINDS: Mapping[str, Kind] = {
     "six channels": Kind(
         "w.mkv", f"{H264} -c:a ac3", sound=f"aevalsrc=0.1*sin(880*t)|0|0|0|0|0:c=5.1:d={SECONDS}"
     ),
+    "two channels, not alike": Kind(
+        "y.wav", "-c:a pcm_s16le", picture=False,
+        sound=f"aevalsrc=0.1*sin(5000*t)|0.1*sin(7000*t):s=48000:d={SECONDS}",
+    ),
+    "times beside any rate": Kind(
+        "z.mp4", f"{H264} {AAC} -enc_time_base 1:90000 -fps_mode passthrough",
+        filters="settb=1/90000,setpts='(N*0.0371+0.013*sin(N))/TB'",
+    ),
+    "times beside any rate, in mpeg-ts": Kind(
+        "zz.ts", f"{H264} {AAC} -enc_time_base 1:90000 -fps_mode passthrough",
+        filters="settb=1/90000,setpts='(N*0.0371+0.013*sin(N))/TB'",
+    ),
     "a silent track": Kind("x.mp4", f"{H264} {AAC}", sound=f"anullsrc=r=48000:d={SECONDS}"),
 }  # fmt: skip
 
@@ -131,6 +143,39 @@ def rotated() -> Path:
     at = data.index(b"tkhd") + 4 + 40
     data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
+    return path
+
+
+@lru_cache(maxsize=1)
+def mirrored() -> Path:
+    """A picture that is to be shown as in a mirror."""
+    path = folder() / "mirrored.mp4"
+    data = bytearray(made("h264 and aac in mp4").read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = struct.pack(">9i", -(1 << 16), 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+@lru_cache(maxsize=4)
+def covered(what: str) -> Path:
+    """The same, with a cover."""
+    cover = folder() / "cover.jpg"
+    source = made(what)
+    path = folder() / f"covered-{source.name}"
+    run("-f", "lavfi", "-i", "testsrc2=s=64x64:d=1", "-frames:v", "1", str(cover))
+    maps = ["-map", "0", "-map", "1", "-c", "copy"]
+    number = 1 if KINDS[what].picture else 0
+    shown = [f"-disposition:v:{number}", "attached_pic"]
+    run("-i", str(source), "-i", str(cover), *maps, *shown, str(path))
+    return path
+
+
+@lru_cache(maxsize=1)
+def trimmed() -> Path:
+    """An MP4 whose edit list hides its beginning up to the middle of a GOP."""
+    path = folder() / "trimmed.mp4"
+    run("-ss", "0.6", "-i", str(made("h264 and aac in mp4")), "-c", "copy", str(path))
     return path
 
 

@@ -102,7 +102,7 @@ def turn_all(steps: tuple[Step, ...], run: Run, report: Callable[[float], None])
     turns = [step for step in steps if isinstance(step, Turn)]
     for step in turns:
         run.check()
-        turn(run.workspace / step.name, step.degrees)
+        turn(run.workspace / step.name, step.degrees, mirrored=step.mirrored)
     return [step.name for step in turns]
 
 

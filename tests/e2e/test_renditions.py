@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import m3u8
 import pytest
 from typer.testing import CliRunner
@@ -47,12 +49,13 @@ def test_the_page_shows_this_table() -> None:
     assert page == page_with_table(page), "python -m tests.rendition_table"
 
 
-def _looks(info: MediaInfo | None) -> tuple[str | None, bool, int]:
+def _looks(info: MediaInfo | None) -> tuple[str | None, bool, str]:
     video = _first(info, "video") if info else None
     if video is None:
-        return None, False, 0
-    transfer = video.color_transfer
-    return transfer, "10" in (video.pixel_format or ""), video.rotation_deg
+        return None, False, ""
+    turned = f" turned {video.rotation_deg}" if video.rotation_deg else ""
+    turned += " and mirrored" if video.mirrored else ""
+    return video.color_transfer, "10" in (video.pixel_format or ""), turned
 
 
 def _first(info: MediaInfo, kind: str) -> StreamInfo | None:
@@ -164,6 +167,49 @@ def test_sound_is_brought_to_its_loudness(tmp_path: Path) -> None:
     assert abs(before["measuredLufs"] + 16) > 2
     assert abs(after["measuredLufs"] + 16) <= 1
     assert after["measuredTruePeakDbtp"] <= -1
+
+
+@pytest.mark.slow
+def test_sound_is_as_loud_as_asked_after_its_channels_were_mixed(tmp_path: Path) -> None:
+    recipe = {"name": "s", "audio": {**SOUND, "bitrate": 96_000, "loudnessLufs": -20}}
+    render(sources.made("two channels, not alike"), [recipe], tmp_path / "a.mp4")
+
+    again = render(tmp_path / "a.mp4", [recipe], tmp_path / "b.mp4")
+
+    assert again.result is not None
+    assert abs(again.result["loudness"]["measuredLufs"] + 20) <= 1
+
+
+@pytest.mark.slow
+def test_frames_keep_times_that_are_no_steps_of_any_rate(tmp_path: Path) -> None:
+    source = sources.made("times beside any rate")
+
+    job = render(source, [a_recipe()], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    assert _shown(tmp_path / "o.mp4") == _shown(source)
+
+
+@pytest.mark.slow
+def test_a_picture_that_begins_beside_the_steps_of_its_rate_is_not_moved(tmp_path: Path) -> None:
+    late = tmp_path / "late.mp4"
+    source = str(sources.made("h264 and aac in mp4"))
+    sources.run(
+        "-itsoffset", "0.7", "-i", source, "-i", source, "-map", "0:v", "-map", "1:a", "-c", "copy",
+        str(late),
+    )  # fmt: skip
+
+    job = render(late, [a_recipe()], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    assert _shown(tmp_path / "o.mp4")[0] == Fraction(7, 10)
+
+
+def _shown(path: Path) -> list[Fraction]:
+    """When each picture is shown, in seconds."""
+    with av.open(str(path)) as file:
+        found = [frame.pts * frame.time_base for frame in file.decode(video=0)]
+    return [Fraction(round(at * 10_000), 10_000) for at in found]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import sources
 from tests.e2e.sprite_kit import board_in, number_of, numbers_in, poster, sprite
 from tests.media_builder import StreamSpec, build, segment, write_mp4
 
@@ -121,6 +122,46 @@ def turned(data: bytes, degrees: int) -> bytes:
     matrix = struct.pack(">9i", cos, sin, 0, -sin, cos, 0, 0, 0, 0x40000000)
     at = data.index(plain, data.index(b"tkhd"))
     return data[:at] + matrix + data[at + len(plain) :]
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_time_counts_from_the_zero_of_the_file_where_the_picture_begins_later(
+    container: str, tmp_path: Path
+) -> None:
+    spec = SPECS["no b-frames"]
+    source, late = str(a_file(tmp_path, spec, "mp4")), tmp_path / f"late.{container}"
+    inputs = ["-itsoffset", "0.69", "-i", source, "-i", source]
+    sources.run(*inputs, "-map", "0:v", "-map", "1:a", "-c", "copy", str(late))
+
+    job = sprite(late, tmp_path / "out", every_s=1)
+
+    assert job.state == "succeeded", job.error
+    wanted = [max(0, cue.start_ms - 700) for cue in board_in(tmp_path / "out").cues]
+    assert numbers_in(tmp_path / "out") == [on_screen(spec, at) for at in wanted]
+
+
+def test_a_matroska_that_begins_late_ends_with_its_last_picture(tmp_path: Path) -> None:
+    source = str(a_file(tmp_path, SPECS["closed gop"], "mp4"))
+    late = tmp_path / "late.mkv"
+    sources.run("-i", source, "-c", "copy", "-output_ts_offset", "10", str(late))
+
+    job, plain = (sprite(path, tmp_path / path.stem, every_s=1) for path in (late, Path(source)))
+
+    assert job.result is not None
+    assert plain.result is not None
+    assert abs(job.result["durationMs"] - plain.result["durationMs"]) < 50
+
+
+def test_a_mirrored_picture_is_shown_as_in_a_mirror(tmp_path: Path) -> None:
+    plain, mirrored = sources.made("h264 and aac in mp4"), sources.mirrored()
+
+    for name, source in (("plain", plain), ("mirrored", mirrored)):
+        poster(source, tmp_path / f"{name}.jpg")
+
+    pictures = [Image.open(tmp_path / f"{name}.jpg") for name in ("plain", "mirrored")]
+    expected = pictures[0].transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    apart = np.asarray(expected, np.int16) - np.asarray(pictures[1], np.int16)
+    assert np.abs(apart).mean() < 4
 
 
 def test_odd_sizes_and_squeezed_pixels_keep_their_aspect(tmp_path: Path) -> None:

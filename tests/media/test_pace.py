@@ -13,6 +13,7 @@ from media.process import ForkServer
 from media.turning import turn
 from media.workspace import Workspace
 from schemas.errors import CorruptMedia, UnsupportedMedia
+from tests import sources
 from tests.media_builder import StreamSpec, build, write_mp4
 
 
@@ -51,6 +52,14 @@ def test_uneven_frames_and_leading_pictures_are_seen(
     assert (second.variable, second.open_gop) == (False, True)
 
 
+def test_what_an_edit_list_hides_is_not_counted(server: ForkServer, workspace: Workspace) -> None:
+    video, sound = pace(server, sources.trimmed(), jail=Jail(workspace=workspace.path)).tracks
+
+    assert (video.packets, video.first_us, video.length_us) == (35, 0, 1_400_000)
+    assert video.keyframes_us == (400_000,)
+    assert abs(sound.first_us) < 25_000
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -71,14 +80,18 @@ def test_what_is_no_media_has_no_pace(
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_a_turn_is_read_back(server: ForkServer, workspace: Workspace, degrees: int) -> None:
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_turn_is_read_back(
+    server: ForkServer, workspace: Workspace, degrees: int, mirrored: bool
+) -> None:
     path = a_file(workspace, StreamSpec(seconds=1))
     before = path.stat().st_size
 
-    turn(path, degrees)
+    turn(path, degrees, mirrored=mirrored)
 
     info = probe(server, path, jail=Jail(workspace=workspace.path), edges=True)
-    assert [s.rotation_deg for s in info.streams if s.kind == "video"] == [degrees]
+    (video,) = (s for s in info.streams if s.kind == "video")
+    assert (video.rotation_deg, video.mirrored) == (degrees, mirrored)
     assert path.stat().st_size == before
 
 

@@ -17,6 +17,7 @@ from schemas.errors import (
     TooLarge,
     UnsupportedMedia,
 )
+from tests import sources
 from tests.media_builder import StreamSpec, build, segment, write_mp4
 
 SPEC = StreamSpec(fps=Fraction(30000, 1001), gop=15, seconds=2)
@@ -119,6 +120,60 @@ def test_a_ceiling_is_a_refusal(
 ) -> None:
     with pytest.raises(TooLarge):
         probe(server, clip, jail=workspace.jail(), limits=limits)
+
+
+@pytest.mark.parametrize(
+    "what", ["h264 and aac in mp4", "sound only, in mp4", "sound only, as mp3"]
+)
+def test_a_cover_has_no_rate_and_no_end(
+    server: ForkServer, workspace: Workspace, what: str
+) -> None:
+    found = probe(server, sources.covered(what), jail=workspace.jail(), edges=True)
+
+    cover = found.streams[-1]
+    assert (cover.kind, cover.codec, cover.frame_rate) == ("video", "mjpeg", None)
+
+
+@pytest.mark.parametrize("what", ["h264 and ac-3 in mkv", "vp9 and opus in webm"])
+def test_a_matroska_says_in_a_tag_how_long_it_lasts(
+    server: ForkServer, workspace: Workspace, what: str
+) -> None:
+    short = sources.cut_off(sources.made(what), 0.4, "short.mkv")
+
+    whole = probe(server, sources.made(what), jail=workspace.jail(), edges=True)
+
+    assert whole.streams[0].duration_ticks in range(1950, 2050)
+    with pytest.raises(CorruptMedia, match="before the end it declares"):
+        probe(server, short, jail=workspace.jail(), edges=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "declared"),
+    [("a.aac", "-c:a aac", False), ("a.mp3", "-write_xing 0", False), ("b.mp3", "", True)],
+    ids=["adts", "mp3", "mp3 with a table"],
+)
+def test_what_is_but_guessed_of_a_length_is_not_declared(
+    server: ForkServer, workspace: Workspace, name: str, options: str, declared: bool
+) -> None:
+    path = workspace.file(name)
+    # Its first second takes far fewer bytes than what follows.
+    sources.run(
+        "-f", "lavfi", "-i", "aevalsrc=gt(t\\,1)*random(0):d=3", *options.split(), str(path)
+    )
+
+    (sound,) = probe(server, path, jail=workspace.jail(), edges=True).streams
+
+    assert (sound.duration_ticks is not None) == declared
+
+
+def test_frames_at_no_rate_are_not_taken_for_ticks_of_a_clock(
+    server: ForkServer, workspace: Workspace
+) -> None:
+    path = sources.made("times beside any rate, in mpeg-ts")
+
+    video = probe(server, path, jail=workspace.jail(), edges=True).streams[0]
+
+    assert (video.kind, video.frame_rate) == ("video", None)
 
 
 def test_a_file_that_is_not_there_is_said_so(server: ForkServer, workspace: Workspace) -> None:
