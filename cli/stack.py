@@ -170,7 +170,7 @@ class Stack:
                 raise Conflict(told, code="cannot_listen")
             time.sleep(0.05)
         for number in (port + 1, port + 2):
-            if _refusal("127.0.0.1", number) is not None:
+            if _refusal(host, number) is not None:
                 self._say(f"port {number} is taken: what is measured there is not told")
 
     def _bootstrap(self) -> None:

@@ -91,6 +91,7 @@ def serve(
     port = settings.worker_metrics_port if metrics_port is None else metrics_port
     folder = metrics_folder(settings, tuple(slots))
     queue_of = {f"{queue}-{i}": queue for queue, count in slots.items() for i in range(count)}
+    metrics.tidy(folder, queue_of)
 
     def body(name: str, pid: int) -> None:
         if name == METRICS:

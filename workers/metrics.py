@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,7 @@ from prometheus_client import (
     start_http_server,
     values,
 )
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -98,6 +101,28 @@ def share(folder: Path, identity: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: identity)  # type: ignore[no-untyped-call]
+
+
+def tidy(folder: Path, identities: Collection[str]) -> None:
+    """Drop what nobody can read any more, and what slots that are no more said of that moment.
+
+    One file that a power cut left torn would silence `/metrics` and end its slot at every start.
+    Call it before anything is shared.
+    """
+    for file in folder.glob("*.db"):
+        kind, _, identity = file.stem.rpartition("_")
+        if not _is_whole(file) or (kind.startswith("gauge") and identity not in identities):
+            log.warning("numbers dropped", file=file.name)
+            file.unlink()
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        for key, *_ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+            json.loads(key)
+    except (OSError, ValueError, RuntimeError, struct.error):
+        return False
+    return True
 
 
 def serve(folder: Path, port: int, address: str = "127.0.0.1") -> None:

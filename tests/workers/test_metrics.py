@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -69,6 +70,37 @@ def test_a_successor_goes_on_counting_and_slots_add_up(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("counter_*.db"))) == 2
 
 
+def summed(folder: Path, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    return registry.get_sample_value(name, labels)
+
+
+@pytest.mark.parametrize("torn", ["zeros", "noise", "cut"])
+def test_a_torn_file_costs_its_own_numbers_alone(tmp_path: Path, torn: str) -> None:
+    for identity in ("clip-0", "clip-1"):
+        counted(tmp_path, identity, 5)
+    file = tmp_path / "counter_clip-0.db"
+    whole = file.read_bytes()
+    lost = {"zeros": bytes(24), "noise": b"\xff\x7f" * 12, "cut": b""}[torn]
+    file.write_bytes(whole[:8] + lost + (whole[32:] if lost else b""))
+
+    metrics.tidy(tmp_path, ("clip-0", "clip-1"))
+    counted(tmp_path, "clip-0", 1)
+
+    assert summed(tmp_path, "cuttingroom_fetched_bytes_total", kind="clip") == 6
+
+
+def test_nothing_waits_in_a_slot_there_is_no_more(tmp_path: Path) -> None:
+    for identity in ("clip-0", "clip-1"):
+        argv = [sys.executable, "-c", WAITING, str(tmp_path), identity, "2"]
+        subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
+
+    metrics.tidy(tmp_path, ("clip-0",))
+
+    assert summed(tmp_path, "cuttingroom_worker_waiting_jobs", queue="clip") == 2
+
+
 def test_time_at_a_job_is_counted_but_for_its_pauses() -> None:
     def counted_s() -> float:
         name = "cuttingroom_worker_busy_seconds_total"
@@ -91,11 +123,7 @@ def test_a_successor_begins_with_no_job_that_waits(tmp_path: Path) -> None:
         argv = [sys.executable, "-c", WAITING, str(tmp_path), identity, str(number)]
         subprocess.run(argv, cwd=ROOT, check=True, timeout=60)
 
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(tmp_path))  # type: ignore[no-untyped-call]
-
-    name, of = "cuttingroom_worker_waiting_jobs", {"queue": "clip"}
-    assert registry.get_sample_value(name, of) == 2
+    assert summed(tmp_path, "cuttingroom_worker_waiting_jobs", queue="clip") == 2
 
 
 def test_a_taken_port_costs_the_numbers_and_not_the_process() -> None:
