@@ -42,7 +42,11 @@ def _read(container: Any, size: int, report: Callable[[Mapping[str, JsonValue]],
     if not timed:
         raise CorruptMedia("it holds neither sound nor picture")
     for number, packet in enumerate(_packets(container, timed)):
-        tracks[packet.stream_index].take(packet)
+        track = tracks[packet.stream_index]
+        if packet.is_discard:
+            track.hidden += 1
+        else:
+            track.take(packet)
         if number % _REPORT_EVERY == 0 and size and packet.pos is not None:
             report({"done": packet.pos / size})
     found = tuple(track.result() for track in tracks.values() if track.packets)
@@ -51,8 +55,7 @@ def _read(container: Any, size: int, report: Callable[[Mapping[str, JsonValue]],
 
 def _packets(container: Any, streams: Iterable[Any]) -> Iterable[Any]:
     for packet in container.demux(*streams):
-        # What an edit list hides is decoded for what leans on it, and never shown.
-        if packet.size and not packet.is_discard and _when(packet) is not None:
+        if packet.size and _when(packet) is not None:
             yield packet
 
 
@@ -66,6 +69,8 @@ class _Track:
 
     def __init__(self, stream: Any) -> None:
         self.packets = 0
+        # What an edit list hides is decoded for what leans on it, and never shown.
+        self.hidden = 0
         self._index = stream.index
         self._video = stream.type == "video"
         self._tick_us = stream.time_base * 1_000_000
@@ -113,6 +118,7 @@ class _Track:
         return TrackPace(
             index=self._index,
             packets=self.packets,
+            hidden=self.hidden,
             first_us=self._us(first),
             end_us=self._us(end),
             bytes=self._bytes,

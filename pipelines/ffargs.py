@@ -31,6 +31,7 @@ _MOVIE_TIMESCALE = 90000
 _SAMPLE_RATE_HZ = 48000
 # What ffmpeg itself takes for so many channels.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_UNTIL_NEXT = r"if(eq(NEXT_DTS\,NOPTS)\,DURATION\,NEXT_DTS-DTS)"
 # The first pass needs a goal as well, though it only measures.
 _LOUDNESS_RANGE_LU = 7.0
 _MOST_RANGE_LU = 50.0
@@ -461,7 +462,7 @@ def _alone(output: Output, wanted: Encoding, feeds: _Feeds) -> Any:
             options |= _file_options(output.container)
             target = f"file:{output.name}"
         case "hls":
-            options |= _hls_options(output)
+            options |= _hls_options(output) | _lengths(output, wanted)
             target = _hls_playlist(output)
         case "dash":
             options |= _dash_options(output)
@@ -591,6 +592,16 @@ def _file_options(container: Container) -> dict[str, Any]:
     if container == "mp4":
         options |= {"movflags": "+faststart", "movie_timescale": _MOVIE_TIMESCALE}
     return options
+
+
+def _lengths(output: Output, wanted: Encoding) -> dict[str, Any]:
+    """How long frames that come irregularly last: the muxer adds up the last segment of them."""
+    pictures = [wanted.pictures[number] for number in output.pictures]
+    return {
+        f"bsf:v:{at}": f"setts=duration={_UNTIL_NEXT}"
+        for at, picture in enumerate(pictures)
+        if picture.grid is not None and picture.grid.every is not None and not picture.copied
+    }
 
 
 def _hls_playlist(output: Output) -> str:

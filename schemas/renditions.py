@@ -19,11 +19,12 @@ class TrackPace(Value):
 
     `step_us` is the usual distance of two frames, `variable` whether others occur that rounding
     does not explain, `open_gop` whether pictures lean on the GOP before their own. `keyframes_us`
-    is None where there were too many to list.
+    is None where there were too many to list. `hidden` packets more are there and never shown.
     """
 
     index: int
     packets: int
+    hidden: int = 0
     first_us: int
     end_us: int
     bytes: int

@@ -82,6 +82,9 @@ KINDS: Mapping[str, Kind] = {
         "y.wav", "-c:a pcm_s16le", picture=False,
         sound=f"aevalsrc=0.1*sin(5000*t)|0.1*sin(7000*t):s=48000:d={SECONDS}",
     ),
+    "a pause in the last second": Kind(
+        "za.mkv", f"{H264} {AAC} -fps_mode passthrough", filters="select='not(between(n,30,44))'"
+    ),
     "times beside any rate": Kind(
         "z.mp4", f"{H264} {AAC} -enc_time_base 1:90000 -fps_mode passthrough",
         filters="settb=1/90000,setpts='(N*0.0371+0.013*sin(N))/TB'",

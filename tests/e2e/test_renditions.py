@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -107,6 +108,26 @@ def test_a_ladder_of_hls_passes_another_reader(codec: str, tmp_path: Path) -> No
 
 def codec_name(codec: str) -> str:
     return {"h264": "avc1.64", "hevc": "hvc1.1.", "av1": "av01.0.", "vp9": "vp09.00."}[codec]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "length_s"),
+    [(lambda: sources.made("a pause in the last second"), 2.0), (sources.trimmed, 1.4)],
+    ids=["a pause", "a hidden beginning"],
+)
+def test_a_ladder_lasts_as_long_as_what_is_shown_of_its_source(
+    source: Callable[[], Path], length_s: float, tmp_path: Path
+) -> None:
+    wanted = packaged("hls", fps=None, gop=None, bitrate=2_000_000)
+
+    job = render(source(), [r | {"audio": {"codec": "aac"}} for r in wanted], tmp_path / "web")
+
+    assert job.state == "succeeded", job.error
+    master = m3u8.load(str(tmp_path / "web" / "master.m3u8"))
+    for variant in (*master.playlists, *master.media):
+        playlist = m3u8.load(str(tmp_path / "web" / variant.uri))
+        assert abs(sum(s.duration for s in playlist.segments) - length_s) < 0.1
 
 
 @pytest.mark.slow
