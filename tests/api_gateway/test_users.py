@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api_gateway import paging
 from schemas.errors import Conflict
 from tests.gateway_kit import Kit
 
@@ -150,3 +151,10 @@ def test_what_is_no_address_is_refused(kit: Kit, email: str) -> None:
 
     assert answer.status_code == 422
     assert kit.letters() == []
+
+
+@pytest.mark.parametrize("place", ["\0", "usr_\0", ""])
+def test_a_made_up_cursor_leads_nowhere(kit: Kit, place: str) -> None:
+    answer = kit.get(f"/v1/users?cursor={paging.cursor('users', place)}")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "cursor_invalid")
