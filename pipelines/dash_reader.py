@@ -15,6 +15,7 @@ from schemas.errors import CorruptMedia
 
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _NUMBER = re.compile(r"\$Number(?:%0(\d)d)?\$")
+_LENGTH = re.compile(r'(\bmediaPresentationDuration=")([^"]{2,40})(")')
 _MOST_SEGMENTS = 500_000
 
 
@@ -28,6 +29,7 @@ class Representation(Value):
     init: str
     segments: tuple[str, ...]
     length_us: int
+    end_us: int
     boundaries_us: tuple[int, ...]
 
 
@@ -51,11 +53,17 @@ def representations(text: str) -> tuple[Representation, ...]:
 
 def length_us(text: str) -> int:
     """How long the manifest says the presentation is."""
-    match = re.search(r'mediaPresentationDuration="([^"]{2,40})"', text)
+    match = _LENGTH.search(text)
     try:
-        return dash.duration_us(match[1] if match else "")
+        return dash.duration_us(match[2] if match else "")
     except ValueError:
         raise CorruptMedia("the manifest does not say how long it is") from None
+
+
+def exact(text: str, tracks: tuple[Representation, ...]) -> str:
+    """The manifest, its length up to the last track's end: ffmpeg cuts it to tenths of a second."""
+    length_s = f"{max(track.end_us for track in tracks) / 1_000_000:.6f}"
+    return _LENGTH.sub(rf"\g<1>PT{length_s}S\g<3>", text, count=1)
 
 
 def _check_head(root: etree._Element) -> None:
@@ -84,6 +92,7 @@ def _representation(track: etree._Element, group: etree._Element) -> Representat
         init=_named(str(template.attrib["initialization"]), name),
         segments=tuple(_numbered(media, first + n) for n in range(len(ends) - 1)),
         length_us=(ends[-1] - ends[0]) * 1_000_000 // timescale,
+        end_us=ends[-1] * 1_000_000 // timescale,
         boundaries_us=tuple((end - ends[0]) * 1_000_000 // timescale for end in ends[1:]),
     )
 

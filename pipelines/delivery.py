@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pipelines import dash_reader, hls_writer
 from pipelines.codec_names import codec_names
-from pipelines.ffargs import Output
+from pipelines.ffargs import Output, Sound
 from pipelines.hls_writer import LadderTrack, TextTrack
 from pipelines.rendition import (
     MAX_TEXTS,
@@ -271,13 +271,17 @@ def _dash_steps(
     grids = [t.boundaries_us for t in tracks[: len(output.pictures)]]
     if any(grid[:-1] != grids[0][:-1] for grid in grids):
         raise CorruptMedia("the rungs of the ladder do not share their segment boundaries")
+    by_label = dict(zip(output.labels, tracks, strict=True))
     for rung in rungs:
-        _hold(rung, dash_reader.length_us(text), made, facts)
+        _hold(rung, by_label[rung.label].length_us, made, facts)
     for track in tracks:
         _all_there((track.init, *track.segments), produced)
     return [
-        _probe_parts(_checked(output, label), track.init, track.segments)
-        for label, track in zip(output.labels, tracks, strict=True)
+        WriteText(name=output.name, text=dash_reader.exact(text, tracks)),
+        *(
+            _probe_parts(_checked(output, label), track.init, track.segments)
+            for label, track in by_label.items()
+        ),
     ]
 
 
@@ -390,7 +394,7 @@ def _outcome(
         name=rung.recipe.name,
         packaging=rung.recipe.packaging,
         video=_video(rung, made, info),
-        audio=tuple(_audio(s, sound.copied) for s, sound in zip(heard, sounds, strict=False)),
+        audio=tuple(_audio(s, sound) for s, sound in zip(heard, sounds, strict=False)),
         duration_ms=round(rung.expect_us / 1000),
         manifest=by_name[held][1].key if packaged else None,
         file=None if packaged else _delivered(by_name[output.name][1], info.duration_ms or 0),
@@ -417,13 +421,13 @@ def _video(rung: Rung, made: Design, info: MediaInfo) -> MadeVideo | None:
     )
 
 
-def _audio(stream: StreamInfo, copied: bool) -> MadeAudio:
+def _audio(stream: StreamInfo, sound: Sound) -> MadeAudio:
     return MadeAudio(
         codec=stream.codec,
         channels=stream.channels or 0,
         sample_rate_hz=stream.sample_rate_hz,
-        language=stream.language,
-        copied=copied,
+        language=stream.language or sound.language,
+        copied=sound.copied,
     )
 
 

@@ -146,7 +146,7 @@ _ODD = (
           sources.trimmed),
     Tried("a mirrored picture, kept", "h264 64x48 at 25 turned 180 and mirrored; aac 1 ch; 2000 ms",
           sources.mirrored, _video(height=48, rotation="keep"), "rotation kept"),
-    Tried("times beside any rate, in mpeg-ts", "h264 64x48 at 27; aac 1 ch; 18",
+    Tried("times beside any rate, in mpeg-ts", "h264 64x48 at 27; aac 1 ch; 1842 ms",
           _kind("times beside any rate, in mpeg-ts"), note="names no rate"),
 )  # fmt: skip
 _REFUSED = (

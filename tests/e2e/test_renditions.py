@@ -131,6 +131,18 @@ def test_a_ladder_lasts_as_long_as_what_is_shown_of_its_source(
 
 
 @pytest.mark.slow
+def test_a_manifest_of_dash_says_its_length_to_the_frame(tmp_path: Path) -> None:
+    source = tmp_path / "short.mp4"
+    sources.run("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=1.48", str(source))
+
+    job = render(source, packaged("dash"), tmp_path / "m.mpd")
+
+    assert job.state == "succeeded", job.error
+    text = (tmp_path / "m.mpd").read_text(encoding="utf-8")
+    assert 'mediaPresentationDuration="PT1.480000S"' in text
+
+
+@pytest.mark.slow
 def test_a_rung_the_source_meets_is_copied_beside_those_that_are_made(tmp_path: Path) -> None:
     wanted = packaged("hls", bitrate=2_000_000)
 

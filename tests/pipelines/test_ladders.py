@@ -102,6 +102,15 @@ def test_a_manifest_names_its_files_and_their_times() -> None:
     assert dash_reader.length_us(MPD) == 62_500_000
 
 
+def test_a_manifest_is_told_how_long_it_is_from_its_segments() -> None:
+    tracks = dash_reader.representations(MPD)
+
+    told = dash_reader.exact(MPD, tracks)
+
+    assert dash_reader.length_us(told) == 5_200_000
+    assert dash_reader.representations(told) == tracks
+
+
 @pytest.mark.parametrize(
     ("cut", "put"),
     [
