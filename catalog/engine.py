@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -30,7 +30,7 @@ from catalog.sessions import Sessions
 from catalog.sso import Sso
 from catalog.stations import ChannelStations
 from catalog.webhooks import Webhooks
-from schemas.errors import StoreUnavailable
+from schemas.errors import FieldInvalid, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS = 5000
@@ -154,13 +154,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """What keeps the database from answering leaves as StoreUnavailable."""
+    """What keeps the database from answering leaves as StoreUnavailable, what it will not be asked
+    as FieldInvalid."""
     try:
         yield
     except IntegrityError:
         raise
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise StoreUnavailable("the catalogue does not answer; try again") from error
+    except DataError as error:
+        # PostgreSQL will not be asked for a NUL, nor for a number beyond its own.
+        raise FieldInvalid("a text or a number is none that can be kept or looked for") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise StoreUnavailable("the catalogue does not answer; try again") from error

@@ -96,7 +96,11 @@ def _media_types(types: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ConnectorId = Annotated[str, Field(min_length=1, max_length=200)]
-PathTemplate = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_template)]
+PathTemplate = Annotated[
+    str,
+    Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    AfterValidator(_template),
+]
 MaxBytes = Annotated[int, Field(ge=1, le=_MAX_BYTES)]
 AllowedTypes = Annotated[
     tuple[MediaType, ...],

@@ -112,6 +112,8 @@ def test_a_name_is_one_destinations(kit: Kit) -> None:
         ({"pathTemplate": "/{fileName}"}, "/pathTemplate"),
         ({"pathTemplate": "{shoe}"}, "/pathTemplate"),
         ({"pathTemplate": "{fileName"}, "/pathTemplate"),
+        ({"pathTemplate": "a\0/{fileName}"}, "/pathTemplate"),
+        ({"pathTemplate": "a\n/{fileName}"}, "/pathTemplate"),
         ({"maxBytes": 0}, "/maxBytes"),
         ({"allowedTypes": ["video"]}, "/allowedTypes"),
         ({"allowedTypes": ["*/*"]}, "/allowedTypes"),

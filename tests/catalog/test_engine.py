@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 
 from catalog.engine import MIGRATIONS, Catalog, catalog_url, make_engine, migrate
 from catalog.models import Base
-from schemas.errors import Conflict, StoreUnavailable
+from schemas.errors import Conflict, FieldInvalid, NotFound, StoreUnavailable
 from tests.fakes import FixedClock
 
 
@@ -76,3 +76,15 @@ def test_a_catalogue_without_tables_is_away(tmp_path: Path, clock: FixedClock) -
     with pytest.raises(StoreUnavailable):
         catalog.ping()
     catalog.close()
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["written", "looked for"])
+def test_a_text_the_database_will_not_be_asked_for_is_refused(
+    catalog: Catalog, backend: str, written: bool
+) -> None:
+    refused = FieldInvalid if backend == "postgresql" else NotFound
+
+    with pytest.raises(refused), catalog.write() as tx:
+        if written:
+            tx.tenants.create("a\0b")
+        tx.connectors.get("ten_none", "con_\0")
