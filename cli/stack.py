@@ -7,10 +7,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from catalog.bootstrap import bootstrap
 from catalog.engine import Catalog, catalog_url, migrate
@@ -182,16 +183,29 @@ class Stack:
             bootstrap(catalog, tenant="newsroom", email="admin@localhost", keep=self._keep)
         finally:
             catalog.close()
+        self._readdress()
 
     def _keep(self, made: FirstCredentials) -> None:
-        written = Credentials(
-            url=self.url,
-            tenant=made.tenant,
-            email=made.email,
-            password=made.password,
-            api_key=made.api_key,
+        self._write(
+            Credentials(
+                url=self.url,
+                tenant=made.tenant,
+                email=made.email,
+                password=made.password,
+                api_key=made.api_key,
+            )
         )
-        write_private(self.credentials_file, written.model_dump_json(by_alias=True, indent=2))
+
+    def _readdress(self) -> None:
+        """Who reads the credentials finds the service where it answers this time."""
+        # The file is its owner's: it may be gone, or be another by now.
+        with suppress(OSError, ValidationError):
+            known = self.credentials()
+            if known.url != self.url:
+                self._write(known.model_copy(update={"url": self.url}))
+
+    def _write(self, made: Credentials) -> None:
+        write_private(self.credentials_file, made.model_dump_json(by_alias=True, indent=2))
 
     def _await_ready(self) -> None:
         egress = Egress(allow_cidrs=("0.0.0.0/0", "::/0"))  # it is our own address

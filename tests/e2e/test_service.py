@@ -378,14 +378,16 @@ def test_ctrl_c_drains_and_a_second_start_goes_on_with_everything(
 
         took = first.interrupt()
         left = [pid for pid in processes if alive(pid)]
-        started.append(second := Up(folder, port))
+        started.append(second := Up(folder, free_ports()))
         again = second.client()
+        told = json.loads((folder / "credentials.json").read_text())
         finished = again.ended(torn)
 
         assert (first.process.returncode, left) == (0, [])
         assert len(processes) >= 6
         assert took < 10  # 5 s, on a machine that does nothing else
         assert again.api_key == client.api_key
+        assert told["url"] == f"http://127.0.0.1:{second.port}"
         assert again.job(done["id"]) == done
         assert [each["id"] for each in again.get("/v1/connectors")["items"]] == [connector]
         assert (finished["state"], finished["attempt"]) == ("succeeded", 1)
