@@ -155,7 +155,11 @@ class Folder(FolderUploads):
                     on_bytes(artifact.size)
                 return intent
             fd = os.open(intent["temp"], _WRITE, 0o644, dir_fd=folder)
-            with os.fdopen(fd, "wb") as out, Path(artifact.path).open("rb") as source:
+            with (
+                _whole_or_gone(folder, intent["temp"]),
+                os.fdopen(fd, "wb") as out,
+                Path(artifact.path).open("rb") as source,
+            ):
                 sha256 = _copy(source, out, on_bytes, control)
                 sign(fd, intent["job_id"])
                 out.flush()
@@ -264,6 +268,17 @@ def _copy(
         if on_bytes:
             on_bytes(len(chunk))
     return digested.hexdigest()
+
+
+@contextmanager
+def _whole_or_gone(folder: int, name: str) -> Iterator[None]:
+    """A file that is written to its end, or is not left behind."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            unlink(folder, name, lasting=False)
+        raise
 
 
 def _moved_in(path: str, folder: int, intent: Intent) -> bool:

@@ -20,6 +20,7 @@ from schemas.errors import (
     CuttingRoomError,
     DestinationRejected,
     DestinationUnavailable,
+    DiskFull,
     FieldInvalid,
     SourceNotFound,
 )
@@ -263,3 +264,19 @@ def test_what_cannot_be_moved_is_copied(
 
     assert (tmp_path / "root" / "out" / "a.mp4").read_bytes() == b"made"
     assert source.exists()
+
+
+def test_a_file_that_could_not_be_written_whole_is_not_left_behind(
+    folder: Folder, tmp_path: Path
+) -> None:
+    source = tmp_path / "made.mp4"
+    source.write_bytes(b"made")
+    artifact = artifact_of(source, key="out/a.mp4", job_id="job_1")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFull):
+        folder.put(folder.begin(artifact), artifact, on_bytes=full)
+
+    assert list((tmp_path / "root" / "out").iterdir()) == []
