@@ -12,8 +12,10 @@ from statistics import median_low
 
 import av  # noqa: F401  preloaded for the warm parent of jailed children
 
+from media.cut.edges import decodes_cleanly
 from media.cut.facts import parameter_sets, picture_facts, sets_clash
 from media.cut.keys import keys
+from media.cut.reading import Picture
 from media.cut.source import Opener, OpenSegment, Read
 from media.cut.ts import WRAP, unwrapped
 from schemas.cuts import (
@@ -74,11 +76,12 @@ class _Found:
 
     @property
     def first_pts(self) -> int | None:
-        """The PTS that PDT speaks of: the first place to start, else the first sound."""
-        if self.entry.keys:
-            return self.entry.pts[self.entry.keys[0]]
+        """The PTS that PDT speaks of: the first picture's as it is stored, else the first sound's.
+
+        That is the keyframe a segment begins with; one that begins elsewhere is dated all the same.
+        """
         if self.entry.pts:
-            return min(self.entry.pts)
+            return self.entry.pts[0]
         return next((pts[0] for _, pts in self.sounds.values() if pts), None)
 
 
@@ -99,7 +102,7 @@ def _builders(
             builder = None
         if held.gap:
             continue
-        builder = builder or _RunBuilder(number, opener(), partial(_later_sets, track, at, opener))
+        builder = builder or _RunBuilder(number, opener, partial(_later_sets, track, at, opener))
         if not builder.add(at, held, tolerant=tolerant):
             yield builder
             builder = None
@@ -111,10 +114,14 @@ class _RunBuilder:
     """Takes in segments in a row and finds where they do not really join."""
 
     def __init__(
-        self, track: int, opener: Opener, later_sets: Callable[[], tuple[bytes, ...]]
+        self,
+        track: int,
+        opener: Callable[[], Opener],
+        later_sets: Callable[[], tuple[bytes, ...]],
     ) -> None:
         self._track = track
-        self._opener = opener
+        self._reopen = opener
+        self._opener = opener()
         self._later_sets = later_sets
         self._found: list[_Found] = []
         self._facts: list[PictureFacts | None] = []
@@ -191,10 +198,12 @@ class _RunBuilder:
         members = self._found[start:stop]
         facts = _joined_facts(self._facts[start:stop], members)
         entries = [member.entry for member in members]
-        damaged = why or None
-        if not members[-1].whole or _ends_early(members, facts):
+        damaged, last = why or None, members[-1]
+        if last.ends_full and last.whole and not damaged and facts:
+            # One whole picture in 184 fills its last packet by chance.
+            last.ends_full = not self._ends_whole(last, facts)
+        if not last.whole or _ends_early(members, facts):
             damaged = damaged or "it ends before its time"
-        last = members[-1]
         torn = last.entry.pts and (last.ends_full or not last.whole)
         return Run(
             track=self._track,
@@ -204,6 +213,21 @@ class _RunBuilder:
             sounds=tuple(_joined_sounds(members)),
             damaged=damaged,
             torso_pts=last.entry.pts[-1] if damaged and torn else None,
+        )
+
+    def _ends_whole(self, last: _Found, facts: PictureFacts) -> bool:
+        """Whether the last picture of a segment decodes, from the last keyframe on.
+
+        Only H.264 tells: an HEVC decoder passes over what is missing without a word.
+        """
+        if facts.codec != "h264" or not last.entry.keys:
+            return False
+        pictures = self._reopen().open(last.held.name or "", last.held.init_name).pictures
+        if pictures is None:
+            return False
+        members = range(last.entry.keys[-1], len(pictures.pts))
+        return decodes_cleanly(
+            (Picture(pictures.pts[index], pictures, index) for index in members), facts
         )
 
 

@@ -9,7 +9,7 @@ from pipelines import locate, refresh, sounds, spans, variants, window
 from schemas.base import Value
 from schemas.commands import ClipFromStream
 from schemas.connectors import Published
-from schemas.cuts import CutPlan, CutReport, CutRequest, FuturePolicy, GapPolicy, MediaIndex
+from schemas.cuts import CutPlan, CutReport, CutRequest, FuturePolicy, GapPolicy, MediaIndex, Mode
 from schemas.errors import InFuture, InvalidCommand, MissingSegments, Stalled, UnsupportedMedia
 from schemas.media import AudioRendition, HeldTrack, MediaPlaylist, MultivariantPlaylist
 from schemas.plans import Plan, Publish, Step
@@ -32,6 +32,10 @@ class Asked(Protocol):
     @property
     def range(self) -> TimeRange:
         """The wanted wall clock."""
+
+    @property
+    def mode(self) -> Mode:
+        """How it will be cut."""
 
     @property
     def gaps(self) -> GapPolicy:
@@ -166,7 +170,7 @@ def _fresh(reading: Reading, now_ms: int) -> tuple[frozenset[str], int]:
 def look_again_ms(command: Asked, facts: ClipFacts) -> int | None:
     """When to read the playlists again; None once all of the range is listed."""
     times = (
-        _selection(command, reading, facts.now_ms, tail=_tail_may_come(reading, facts.now_ms))
+        _selection(command, facts, reading, tail=_tail_may_come(reading, facts.now_ms))
         for reading in facts.readings
     )
     return min((s.look_again_ms for s in times if s.look_again_ms is not None), default=None)
@@ -251,15 +255,30 @@ def requested(command: ClipFromStream) -> dict[str, object]:
 
 
 def _selections(command: Asked, facts: ClipFacts) -> tuple[window.Selection, ...]:
-    return tuple(_selection(command, reading, facts.now_ms) for reading in facts.readings)
+    return tuple(_selection(command, facts, reading) for reading in facts.readings)
 
 
 def _selection(
-    command: Asked, reading: Reading, now_ms: int, *, tail: bool = False
+    command: Asked, facts: ClipFacts, reading: Reading, *, tail: bool = False
 ) -> window.Selection:
-    policy = window.AUDIO if reading.source.rendition else window.VIDEO
+    wanted, policy = command.range, window.VIDEO
+    if reading.source.rendition:
+        wanted, policy = _heard_range(command, facts, reading.playlist), window.AUDIO
     policy = policy.model_copy(update={"await_tail": tail})
-    return window.select(reading.playlist, command.range, now_ms * 1000, policy)
+    return window.select(reading.playlist, wanted, facts.now_ms * 1000, policy)
+
+
+def _heard_range(command: Asked, facts: ClipFacts, sound: MediaPlaylist) -> TimeRange:
+    """Where sound is wanted: pictures that are only copied grow outward, as far as segments."""
+    wanted = command.range
+    if command.mode != "copy":
+        return wanted
+    shown = window.select(facts.readings[0].playlist, wanted, facts.now_ms * 1000).segments
+    if not shown or sound.held is None:
+        return wanted
+    start_ms = max(min(s.start_us for s in shown) // 1000, sound.held.start_ms)
+    end_ms = max(s.end_us for s in shown) // 1000
+    return TimeRange(start_ms=min(wanted.start_ms, start_ms), end_ms=max(wanted.end_ms, end_ms))
 
 
 def _tail_may_come(reading: Reading, now_ms: int) -> bool:
@@ -270,7 +289,7 @@ def _tail_may_come(reading: Reading, now_ms: int) -> bool:
 def _located(command: Asked, facts: ClipFacts) -> tuple[locate.Located, ...]:
     return tuple(
         locate.located(
-            _selection(command, reading, facts.now_ms),
+            _selection(command, facts, reading),
             prefix=reading.source.prefix,
             gaps=command.gaps,
             rendition=reading.source.rendition,

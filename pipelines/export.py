@@ -60,6 +60,7 @@ class Wanted(Value):
     """One part as the gathering of its media sees it."""
 
     range: TimeRange
+    mode: Mode
     gaps: GapPolicy
     on_future: FuturePolicy
 
@@ -134,7 +135,12 @@ def _of(command: ExportSegment) -> list[int]:
 def wanted(command: ExportSegment) -> tuple[Wanted, ...]:
     """Every part as a range to fetch."""
     return tuple(
-        Wanted(range=part.range, gaps=command.gaps, on_future=command.on_future)
+        Wanted(
+            range=part.range,
+            mode=_cut_mode(command),
+            gaps=command.gaps,
+            on_future=command.on_future,
+        )
         for part in command.parts
     )
 

@@ -145,10 +145,19 @@ def _holes(request: CutRequest, cuts: Sequence[Kept]) -> list[Hole]:
         if after.start_us - before.end_us >= _slack(before, after):
             found.append(Hole(before.end_us, after.start_us, _reason(before), at))
     closes = _shown_between(request, last.source.run, start, end)[1] < end
-    short = end - last.end_us > max(last.frame_us / 2, _end_doubt_us(request, last))
+    short = end - last.end_us > max(_last_doubt_us(last), _end_doubt_us(request, last))
     if short and (closes or last.last == last.source.shown[-1]):
         found.append(Hole(last.end_us, end, _reason(last), len(cuts) - 1))
     return found
+
+
+def _last_doubt_us(last: Kept) -> Fraction:
+    """How much longer than usual a run's last frame may last: nothing behind it tells."""
+    facts = last.source.run.pictures
+    if facts is None or facts.regular or last.source.run.damaged:
+        return last.frame_us / 2
+    longest = max((b - a for a, b in pairwise(last.source.shown)), default=0) * last.tick_us
+    return max(last.frame_us / 2, longest)
 
 
 def _end_doubt_us(request: CutRequest, last: Kept) -> Fraction:

@@ -56,7 +56,7 @@ class StreamSpec:
     refs: int = 2
     profile: str = ""
     crf: int = 20
-    extra: str = ""  # more x264-params or x265-params, "a=b:c=d"
+    extra: str = ""  # more x264-params or x265-params, "a=b:c=d"; of MPEG-2 the sample's shape
     audio: tuple[AudioSpec, ...] = (AudioSpec(),)
     start_pts_90k: int | None = None  # of the first frame; None: 900000 in TS, 0 in fMP4
     first_number: int = 0
@@ -212,6 +212,8 @@ def _x26x_params(spec: StreamSpec) -> str:
 
 
 def _video_options(spec: StreamSpec) -> dict[str, str]:
+    if spec.codec == "mpeg2video":
+        return {"g": "600", "bf": str(spec.bframes), "qmin": "1", "qmax": "4", "b": "4000000"}
     key = "x265-params" if spec.codec == "hevc" else "x264-params"
     options = {
         "preset": "ultrafast",
@@ -224,11 +226,14 @@ def _video_options(spec: StreamSpec) -> dict[str, str]:
     return options
 
 
+_ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg2video": "mpeg2video"}
+
+
 def _video_track(spec: StreamSpec) -> Track:
     if spec.frame_count > 200_000:
         raise ValueError("frame numbers carry 18 bits")
     holder = av.open(io.BytesIO(), "w", format="null")
-    out = holder.add_stream("libx265" if spec.codec == "hevc" else "libx264", rate=spec.fps)
+    out = holder.add_stream(_ENCODERS[spec.codec], rate=spec.fps)
     assert isinstance(out, av.VideoStream)
     context = out.codec_context
     context.width, context.height = spec.size
@@ -237,6 +242,8 @@ def _video_track(spec: StreamSpec) -> Track:
     context.thread_count = 1
     context.flags |= av.codec.context.Flags.global_header
     context.options = _video_options(spec)
+    if spec.codec == "mpeg2video" and spec.extra:
+        context.sample_aspect_ratio = Fraction(spec.extra)
     holder.start_encoding()
     base = context.time_base
     packets = [p for frame in _frames(spec, base) for p in context.encode(frame)]

@@ -19,7 +19,10 @@ from schemas.cuts import PictureFacts
 from schemas.errors import CorruptMedia, UnsupportedMedia
 
 DECODERS = {"h264": "h264", "hevc": "hevc", "mpeg2video": "mpeg2video"}
-_PROFILES = {66: "baseline", 77: "main", 88: "main", 100: "high", 110: "high10", 122: "high422"}
+_PROFILES = {
+    44: "high444", 66: "baseline", 77: "main", 88: "main", 100: "high", 110: "high10",
+    122: "high422", 244: "high444",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,20 @@ def decoded(
     for frame in _decode(decoder, None):
         if keep(frame.pts):
             yield frame
+
+
+def decodes_cleanly(pictures: Iterable[Picture], facts: PictureFacts) -> bool:
+    """Whether a decoder that forgives nothing gets through all pictures."""
+    decoder = _decoder(facts)
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode"}
+    try:
+        for picture in pictures:
+            decoder.decode(av.Packet(_stream_bytes(picture)))
+        decoder.decode(None)
+    except FFmpegError:
+        return False
+    return True
 
 
 def _disposable(picture: Picture) -> bool:
@@ -171,7 +188,19 @@ def whole_recipe(facts: PictureFacts) -> Recipe:
         pixel_format="yuv420p",
         timebase=facts.timebase,
         rate=rate,
+        aspect=facts.aspect,
+        colour=_colour(facts),
     )  # fmt: skip
+
+
+def _colour(facts: PictureFacts) -> Colour:
+    """What the source says of its colours, where its parameter sets do."""
+    sets = [bytes.fromhex(nal) for nal in facts.sets]
+    if facts.codec == "hevc":
+        return next(hevc.parse_sps(n).display.colour for n in sets if hevc.nal_type(n) == 33)
+    if facts.codec == "h264":
+        return next(h264.parse_sps(n).display.colour for n in sets if h264.nal_type(n) == 7)
+    return Display().colour
 
 
 def _pixel_format(chroma: int, depth: int) -> str:

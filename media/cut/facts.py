@@ -58,6 +58,7 @@ def picture_facts(
         width=width,
         height=height,
         frame_ticks=0,
+        aspect=pictures.aspect() if isinstance(pictures, TsPictures) else None,
         geometry=f"{pictures.codec} {width}x{height}",
         uncopyable=f"{pictures.codec} is re-encoded",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from struct import error as StructError  # noqa: N812  it is a class
 from typing import Protocol
@@ -128,9 +129,20 @@ class TsPictures:
         packed = int.from_bytes(data[at + 4 : at + 7], "big")
         return packed >> 12, packed & 0xFFF
 
+    def aspect(self) -> Fraction | None:
+        """How much wider than high a sample of MPEG-2 is: its header gives the whole picture's."""
+        width, height = self.size()
+        data = self.data(0)
+        shape = _SHAPES.get(data[data.find(b"\0\0\1\xb3") + 7] >> 4)
+        return shape * height / width if shape and width else None
+
     def random_access(self, index: int) -> bool:
         """Whether the transport stream marks the picture as a place to start."""
         return self.pes.random_access(self.units[index][0])
+
+
+# Aspect ratios of the displayed picture (ISO 13818-2, table 6-3).
+_SHAPES = {2: Fraction(4, 3), 3: Fraction(16, 9), 4: Fraction(221, 100)}
 
 
 def _first_slice(head: bytes, codec: str) -> int:
@@ -448,10 +460,10 @@ def open_mp4(
 
 
 def open_aac(data: bytes, rests: dict[int, bytes] | None = None) -> OpenSegment:
-    """A packed audio segment: ADTS or AC-3 frames behind an ID3 tag that states the PTS."""
+    """A packed audio segment: coded frames behind an ID3 tag that states the PTS."""
     size, stamp = _id3(data)
     joined = (rests or {}).get(0, b"") + data[size:]
-    codec = "ac3" if joined[:1] == b"\x0b" else "aac"
+    codec = _packed_codec(joined)
     bounds, used = sound.walk(codec, joined)
     if not bounds:
         raise UnsupportedMedia("neither MPEG-TS, fragmented MP4 nor packed audio")
@@ -459,6 +471,14 @@ def open_aac(data: bytes, rests: dict[int, bytes] | None = None) -> OpenSegment:
     pts = _frame_pts(bounds, [(0, stamp)], form)
     heard = TsSounds(codec, None, joined, bounds, pts, form, joined[used:])
     return OpenSegment(None, {0: heard})
+
+
+def _packed_codec(stream: bytes) -> str:
+    """What kind of frames a stream begins with."""
+    if stream[:1] == b"\x0b" and len(stream) > 5:
+        return "eac3" if stream[5] >> 3 > 10 else "ac3"
+    mpeg = stream[:1] == b"\xff" and len(stream) > 1 and stream[1] >> 1 & 3
+    return "mp2" if mpeg else "aac"
 
 
 def _id3(data: bytes) -> tuple[int, int]:

@@ -345,3 +345,19 @@ def test_a_timecode_is_that_of_the_first_frame(container: str, tmp_path: Path) -
         job = clip(origin.url, start, end, tmp_path / "out.mp4")
 
     assert told(job)["startTimecode"] == "10:00:01:08"
+
+
+@pytest.mark.parametrize("container", ["ts", "fmp4"])
+def test_a_copy_has_the_sound_of_all_its_pictures(container: str, tmp_path: Path) -> None:
+    spec, output = replace(PLAIN, gop=50), tmp_path / "out.mp4"
+    dress = {"separate_audio": True, "audio_segment_s": 1.05, "container": container}
+    asset = segment(build(spec), **dress)  # type: ignore[arg-type]
+    start = asset.epoch_ms + 3900
+
+    with Origin(asset) as origin:
+        job = clip(origin.url, start, start + 40, output, mode="copy")
+
+    assert job.error is None
+    assert check_exact(output, asset, asset.epoch_ms + 2000, asset.epoch_ms + 4000) == []
+    assert told(job)["delivered"]["startMs"] == asset.epoch_ms + 2000
+    assert told(job)["coverage"] == 1
