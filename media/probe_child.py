@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +18,12 @@ from media.probe import ProbeLimits, ProbeRequest
 from media.sniff import HEAD_BYTES
 from media.turning import is_mirrored
 from schemas.errors import CorruptMedia, TooLarge
-from schemas.media import MediaInfo, StreamInfo
+from schemas.media import Mastering, MediaInfo, StreamInfo
 
-_Flags = dict[str, int | bool]
+_Flags = dict[str, object]
+# As libav holds them: ten ratios and what of them is known; two levels.
+_BRIGHTEST_NITS = 10_000
+_MASTERING, _LEVELS = struct.Struct("=22i"), struct.Struct("=2I")
 _KINDS = frozenset(("video", "audio", "subtitle", "data"))
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 _RANGES = {1: "tv", 2: "pc"}
@@ -226,8 +230,35 @@ def _first_frames(container: InputContainer, *, strict: bool) -> dict[int, _Flag
 def _flags(frame: Any) -> _Flags:
     if not isinstance(frame, av.VideoFrame):
         return {}
-    turned = {"rotation_deg": int(frame.rotation) % 360, "mirrored": is_mirrored(frame)}
-    return {key: value for key, value in turned.items() if value}
+    found = {
+        "rotation_deg": int(frame.rotation) % 360,
+        "mirrored": is_mirrored(frame),
+        "mastering": _mastering(frame.side_data.get("MASTERING_DISPLAY_METADATA")),
+        "light_levels": _light_levels(frame.side_data.get("CONTENT_LIGHT_LEVEL")),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _mastering(side: Any) -> Mastering | None:
+    data = b"" if side is None else bytes(side)
+    if len(data) < _MASTERING.size:
+        return None
+    *parts, has_colours, has_light = _MASTERING.unpack_from(data)
+    if not has_colours or not has_light or not all(parts[1::2]):
+        return None
+    values = [Fraction(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    colours, (least, most) = values[:8], values[8:]
+    if not all(0 <= part <= 1 for part in colours) or not 0 <= least < most <= _BRIGHTEST_NITS:
+        return None
+    return Mastering(colours=tuple(colours), least_nits=least, most_nits=most)
+
+
+def _light_levels(side: Any) -> tuple[int, int] | None:
+    data = b"" if side is None else bytes(side)
+    if len(data) < _LEVELS.size:
+        return None
+    pixel, frame = _LEVELS.unpack_from(data)
+    return (pixel, frame) if max(pixel, frame) <= _BRIGHTEST_NITS else None
 
 
 def _is_strict(stream: Stream, strict: bool) -> bool:

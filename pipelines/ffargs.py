@@ -9,6 +9,7 @@ import ffmpeg
 from pydantic import Field
 
 from schemas.base import Value
+from schemas.media import Mastering
 from schemas.profiles import AudioRecipe, Container, Profile, VideoRecipe
 from schemas.renditions import Loudness
 
@@ -66,7 +67,8 @@ class Picture(Value):
     """One picture to make: scaled, then cropped or padded, then encoded; or copied.
 
     `beneath` is the picture it is scaled from instead of the source. `tick_s` is what its times are
-    counted in where the steps of its rate would move them.
+    counted in where the steps of its rate would move them. `mastering` and `light_levels` are told
+    of an HDR picture again, because older ffmpegs forget them.
     """
 
     recipe: VideoRecipe
@@ -79,6 +81,8 @@ class Picture(Value):
     sample_aspect: Fraction = Fraction(1)
     grid: Grid | None = None
     tick_s: Fraction | None = None
+    mastering: Mastering | None = None
+    light_levels: tuple[int, int] | None = None
     beneath: int | None = None
 
 
@@ -521,6 +525,8 @@ def _picture_options(picture: Picture, at: int, container: Container) -> dict[st
         options[f"enc_time_base:v:{at}"] = _ratio(picture.tick_s).replace("/", ":")
     if picture.grid is not None:
         grid = _grid_options(codec, picture.grid)
+        for name in grid.keys() & _LIT.keys():
+            grid[name] = ":".join((grid[name], *_light(picture, _LIT[name])))
         options |= {f"{k}:v:{at}": v for k, v in grid.items()}
     return options | tag
 
@@ -567,6 +573,44 @@ def _grid_options(codec: str, grid: Grid) -> dict[str, Any]:
         options["force_key_frames"] = f"expr:gte(t,n_forced*{_ratio(grid.every)})"
         options |= {"forced-idr": 1} if codec in {"h264", "hevc"} else {}
     return options
+
+
+class _Words(Value):
+    """How an encoder spells light: names, and what its numbers are counted in."""
+
+    display: str
+    levels: str
+    per_colour: int = 1
+    per_nit: int = 1
+
+
+_LIT = {
+    "x265-params": _Words(
+        display="master-display", levels="max-cll", per_colour=50_000, per_nit=10_000
+    ),
+    "svtav1-params": _Words(display="mastering-display", levels="content-light"),
+}
+
+
+def _light(picture: Picture, words: _Words) -> list[str]:
+    told = []
+    if picture.mastering is not None:
+        red, green, blue, white = (
+            ",".join(_number(part, words.per_colour) for part in pair)
+            for pair in zip(*[iter(picture.mastering.colours)] * 2, strict=True)
+        )
+        most, least = (
+            _number(nits, words.per_nit)
+            for nits in (picture.mastering.most_nits, picture.mastering.least_nits)
+        )
+        told.append(f"{words.display}=G({green})B({blue})R({red})WP({white})L({most},{least})")
+    if picture.light_levels is not None:
+        told.append(f"{words.levels}={picture.light_levels[0]},{picture.light_levels[1]}")
+    return told
+
+
+def _number(value: Fraction, per: int) -> str:
+    return str(round(value * per)) if per > 1 else f"{float(value):.6f}"
 
 
 def _sound_options(sound: Sound, at: int) -> dict[str, Any]:

@@ -431,6 +431,8 @@ class _Designer:
             pixel_format="yuv420p10le" if deep else "yuv420p",
             grid=grid,
             tick_s=self._tick_s(video, base),
+            mastering=None if base.tone_map else video.mastering,
+            light_levels=None if base.tone_map else video.light_levels,
         )
         if whole and self._meets(recipe, picture, video):
             notes.append("the source's picture meets the recipe: it was copied, not encoded")

@@ -223,10 +223,22 @@ class HeldTrack(Value):
         return next(wanted, None)
 
 
+class Mastering(Value):
+    """What the display could show that HDR pictures were made on (SMPTE ST 2086).
+
+    Red, green, blue and white by their x and y; then the least and the most light, in cd/m2.
+    """
+
+    colours: tuple[Fraction, ...] = Field(min_length=8, max_length=8)
+    least_nits: Fraction
+    most_nits: Fraction
+
+
 class StreamInfo(Value):
     """One stream of a file as a jailed probe found it; unknown values are None.
 
-    Where `mirrored` its picture is shown upside down, and turned after that.
+    Where `mirrored` its picture is shown upside down, and turned after that. `light_levels` are
+    the most light of a pixel and of a frame's average (CTA-861.3), in cd/m2.
     """
 
     index: int
@@ -253,6 +265,8 @@ class StreamInfo(Value):
     color_transfer: str | None = None
     color_space: str | None = None
     color_range: str | None = None
+    mastering: Mastering | None = None
+    light_levels: tuple[int, int] | None = None
     sample_rate_hz: int | None = None
     channels: int | None = None
     channel_layout: str | None = None

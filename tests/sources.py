@@ -71,6 +71,12 @@ KINDS: Mapping[str, Kind] = {
     "HDR, perceptual quantizer": Kind(
         "u.mkv", f"-c:v ffv1 -pix_fmt yuv420p10le {_PQ} {AAC}", filters=_PQ_FRAMES
     ),
+    "HDR, its display named": Kind(
+        "ua.mp4",
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none:master-display="
+        "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400 "
+        f"{_PQ} {AAC}", filters="setparams=color_trc=smpte2084:color_primaries=bt2020",
+    ),
     "interlaced": Kind(
         "v.ts", f"{H264} -flags +ilme+ildct -x264-params tff=1 {AAC}", rate="50",
         filters="tinterlace=interleave_top,fieldorder=tff",

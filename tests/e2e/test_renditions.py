@@ -246,6 +246,37 @@ def _shown(path: Path) -> list[Fraction]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("codec", "apart"), [("hevc", 0), ("av1", 0.001)])
+def test_the_display_that_hdr_was_made_on_is_told_again(
+    codec: str, apart: float, tmp_path: Path
+) -> None:
+    source = sources.made("HDR, its display named")
+    given = read_back(source, tmp_path / "check")[0].streams[0]
+    recipe = a_recipe(video={"codec": codec, "height": 64, "speed": "fast"})
+
+    job = render(source, [recipe], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    made = read_back(tmp_path / "o.mp4", tmp_path / "check")[0].streams[0]
+    assert given.mastering is not None
+    assert made.mastering is not None
+    assert made.light_levels == given.light_levels == (1000, 400)
+    assert given.mastering.most_nits == made.mastering.most_nits == 1000
+    colours = zip(given.mastering.colours, made.mastering.colours, strict=True)
+    assert all(abs(one - other) <= apart for one, other in colours)
+
+
+@pytest.mark.slow
+def test_a_mapped_picture_names_no_display(tmp_path: Path) -> None:
+    recipe = a_recipe(video={"codec": "hevc", "height": 64, "speed": "fast", "toneMap": "sdr"})
+
+    job = render(sources.made("HDR, its display named"), [recipe], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    assert read_back(tmp_path / "o.mp4", tmp_path / "check")[0].streams[0].mastering is None
+
+
+@pytest.mark.slow
 def test_picture_and_sound_keep_their_distance(tmp_path: Path) -> None:
     late = tmp_path / "late.mkv"
     source = str(sources.made("h264 and aac in mp4"))
