@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import sys
@@ -277,9 +278,15 @@ def processes(port: int) -> Mapping[str, tuple[str, ...]]:
 
 
 def kept_secret(path: Path, fresh: Callable[[], str]) -> str:
-    """The secret in a file readable by its owner alone; made at the first call."""
-    if not path.exists():
-        write_private(path, fresh())
+    """The secret in a file readable by its owner alone; made at the first call, by one process."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        # Whoever came second would seal with a key that the first one's file replaces.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            write_private(path, fresh())
+    finally:
+        os.close(folder)
     return path.read_text(encoding="utf-8").strip()
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from cli.stack import Stack
+from cli.stack import Stack, kept_secret
 from schemas.errors import Conflict, InvalidCommand
 from schemas.settings import Settings
 
@@ -51,3 +55,17 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path, place: str) -> None:
 )
 def test_wherever_it_listens_this_machine_reaches_it(tmp_path: Path, host: str, url: str) -> None:
     assert a_stack(tmp_path, host=host, port=8000).url == url
+
+
+def test_all_who_start_at_once_have_the_same_secret(tmp_path: Path) -> None:
+    barrier, fresh = threading.Barrier(8), count()
+
+    def start() -> str:
+        barrier.wait(10)
+        return kept_secret(tmp_path / "keyring", lambda: f"secret {next(fresh)}")
+
+    with ThreadPoolExecutor(8) as pool:
+        found = {one.result() for one in [pool.submit(start) for _ in range(8)]}
+
+    assert found == {"secret 0"}
+    assert stat.S_IMODE((tmp_path / "keyring").stat().st_mode) == 0o600
