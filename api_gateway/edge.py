@@ -45,7 +45,14 @@ class Edge:
         except Problem as problem:
             await self._refuse(problem, scope, receive, answered)
         except Exception as error:  # noqa: BLE001 - the last resort: no trace reaches a client
-            _log.error("request failed", error=type(error).__name__, exc_info=error)
+            _log.error(
+                "request failed",
+                error=type(error).__name__,
+                request=answered.request_id.decode(),
+                method=scope["method"],
+                route=_route(scope),
+                exc_info=error,
+            )
             await self._refuse(problems.unexpected(), scope, receive, answered)
         finally:
             seconds = time.perf_counter() - started
@@ -62,7 +69,7 @@ class _Answered:
     """The way out: adds our headers, and knows what was sent."""
 
     def __init__(self, send: Send, request_id: bytes) -> None:
-        self._send, self._request_id = send, request_id
+        self._send, self.request_id = send, request_id
         self.started, self.status = False, 500
 
     async def __call__(self, message: Message) -> None:
@@ -75,7 +82,7 @@ class _Answered:
         given = list(headers)
         names = {name for name, _ in given}
         defaults = (h for h in (_DEFAULT_CSP, _NO_STORE) if h[0] not in names)
-        return [*given, *_SAFE, *defaults, (b"x-request-id", self._request_id)]
+        return [*given, *_SAFE, *defaults, (b"x-request-id", self.request_id)]
 
 
 def instance(request: Request) -> str:

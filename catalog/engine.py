@@ -120,13 +120,17 @@ def catalog_url(data_dir: str) -> str:
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for a URL, set as this catalogue needs it."""
+    """An engine for a URL, set as this catalogue needs it; its errors, which are logged, hold no
+    values."""
     address = make_url(url)
     if address.get_backend_name() == "postgresql":
         return create_engine(
-            address.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_timeout=5
+            address.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_timeout=5,
+            hide_parameters=True,
         )
-    engine = create_engine(address, pool_timeout=5)
+    engine = create_engine(address, pool_timeout=5, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from schemas.errors import DestinationUnavailable
+from schemas.jobs import Job
+from store.jobs import Jobs
 from tests.gateway_kit import Kit, a_kit
 
 
@@ -58,6 +62,29 @@ def test_answers_carry_safe_headers_and_a_request_id(kit: Kit) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["ratelimit-limit"]
+
+
+class Broken(Jobs):
+    """Jobs with a fault of ours."""
+
+    def get(self, tenant_id: str, job_id: str) -> Job:
+        raise RuntimeError(f"no {job_id} of {tenant_id}")
+
+
+def test_a_fault_of_ours_is_found_in_the_log_by_the_id_of_its_answer(kit: Kit) -> None:
+    kit.gateway.jobs = Broken(kit.gateway.store)
+
+    with capture_logs() as logged:
+        answer = kit.get("/v1/jobs/job_1")
+
+    (line,) = logged
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert line["request"] == answer.headers["x-request-id"]
+    assert (line["method"], line["route"], line["error"]) == (
+        "GET",
+        "/v1/jobs/{id}",
+        "RuntimeError",
+    )
 
 
 def test_a_method_too_many_is_told_every_one_there_is(kit: Kit) -> None:

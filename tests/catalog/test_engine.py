@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from catalog.engine import MIGRATIONS, Catalog, catalog_url, make_engine, migrate
 from catalog.models import Base
@@ -85,3 +87,15 @@ def test_a_text_the_database_will_not_be_asked_for_is_refused(
 
     with pytest.raises(refused), catalog.read() as tx:
         tx.connectors.get("ten_none", "con_\0")
+
+
+def test_an_error_tells_no_value(sql_url: str) -> None:
+    engine = make_engine(sql_url)
+    asked = text("SELECT 1 FROM nowhere WHERE name = :name")
+
+    with engine.connect() as connection, pytest.raises(DBAPIError) as failed:
+        connection.execute(asked, {"name": "s3cr3t"})
+
+    engine.dispose()
+    assert "nowhere" in str(failed.value)
+    assert "s3cr3t" not in str(failed.value)
