@@ -74,13 +74,15 @@ class CutFile(Value):
 class ClipFacts(Value):
     """What is known so far; `sizes` has every file that arrived whole, by name.
 
-    `notes` are what whoever reads the result should know of how the media came here. `made` is only
+    `back` is how many segments before the range are wanted besides. `notes` are what whoever reads
+    the result should know of how the media came here. `made` is only
     looked at where something beside the clip tells of it.
     """
 
     readings: tuple[Reading, ...] = ()
     now_ms: int = 0
     sizes: dict[str, int] = {}
+    back: int = 0
     notes: tuple[str, ...] = ()
     request: CutRequest | None = None
     index: MediaIndex | None = None
@@ -261,7 +263,7 @@ def _selections(command: Asked, facts: ClipFacts) -> tuple[window.Selection, ...
 def _selection(
     command: Asked, facts: ClipFacts, reading: Reading, *, tail: bool = False
 ) -> window.Selection:
-    wanted, policy = command.range, window.VIDEO
+    wanted, policy = command.range, window.VIDEO.model_copy(update={"back": facts.back})
     if reading.source.rendition:
         wanted, policy = _heard_range(command, facts, reading.playlist), window.AUDIO
     policy = policy.model_copy(update={"await_tail": tail})

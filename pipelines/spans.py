@@ -113,6 +113,18 @@ def _covered(request: CutRequest, index: MediaIndex) -> bool:
     return any(s.clock.at(s.shown[0]) < start < s.clock.at(s.shown[-1]) for s in sources)
 
 
+def leans_back(request: CutRequest, index: MediaIndex) -> bool:
+    """Whether the range begins with pictures whose keyframe lies before all that is held."""
+    main = _main_number(request.tracks)
+    number, run = next(((n, r) for n, r in enumerate(index.runs) if r.track == main), (0, None))
+    if run is None or run.pictures is None or run.segments[0].number:
+        return False
+    source = pictures_of(number, run, index)
+    key = source.keys[0] if source.keys else len(source.pts)
+    start, _ = wanted_us(request)
+    return any(source.clock.at(pts) >= start for pts in source.pts[:key])
+
+
 def _starts(run: Run) -> bool:
     return any(segment.keys for segment in run.segments)
 

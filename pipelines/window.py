@@ -33,13 +33,15 @@ class Policy(Value):
     `lead_us`: before the start, for the sound that warms a decoder up. `tail_us`: after the end,
     for what an open GOP or an interleaved sound track stores in the next segment. `await_tail`:
     whether a live range that ends within the tail of the edge waits for that next segment.
-    `early_us`: how far before the first listed segment the range may start.
+    `early_us`: how far before the first listed segment the range may start. `back`: how many
+    segments before the range are wanted, for a keyframe that its own first pictures lean on.
     """
 
     lead_us: int = 0
     tail_us: int = 200_000
     await_tail: bool = False
     early_us: int = 0
+    back: int = 0
 
 
 VIDEO = Policy()
@@ -120,7 +122,10 @@ def select(
     lead_us, tail_us = _margins(playlist, policy)
     return Selection(
         segments=tuple(p.segment for p in chosen),
-        extras=_extras(listed, chosen, start_us - lead_us - doubt_us, end_us + tail_us + doubt_us),
+        extras=(
+            *_before(listed, chosen, policy.back),
+            *_extras(listed, chosen, start_us - lead_us - doubt_us, end_us + tail_us + doubt_us),
+        ),
         anchors=anchors,
         holes=_holes(chosen, wanted, edge_us, ended=playlist.ended),
         clock="estimated" if any(p.clock == "estimated" for p in chosen) else "pdt",
@@ -236,6 +241,22 @@ def _extras(
         and not p.segment.gap
         and p.segment.discontinuity_sequence in timelines
     )
+
+
+def _before(
+    listed: tuple[Placed, ...], chosen: tuple[Placed, ...], count: int
+) -> tuple[Segment, ...]:
+    """The segments right before the chosen ones, on their PTS timeline and without a gap."""
+    if not chosen or not count:
+        return ()
+    at = next(number for number, p in enumerate(listed) if p is chosen[0])
+    found: list[Segment] = []
+    for p in reversed(listed[max(0, at - count) : at]):
+        first = chosen[0].segment.discontinuity_sequence
+        if p.segment.gap or p.segment.discontinuity_sequence != first:
+            break
+        found.insert(0, p.segment)
+    return tuple(found)
 
 
 def _anchors(playlist: MediaPlaylist, chosen: tuple[Placed, ...]) -> tuple[Segment, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from connectors.base import playlist_of
-from pipelines import clip, clip_sidecar
+from pipelines import clip, clip_sidecar, spans
 from pipelines.clip import ClipFacts, CutFile, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
@@ -16,11 +16,14 @@ from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Plan
 from schemas.times import TimeRange
 from workers import cutting
-from workers.fetching import arrived
+from workers.fetching import Fetcher, arrived, fetch_all, fetches
 from workers.phases import Phase, Work
 from workers.playlists import Playlists
 from workers.run import Run
 from workers.world import world_of
+
+# How many segments before its range a clip may need for the keyframe of its first pictures.
+MOST_BACK = 8
 
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
@@ -66,10 +69,23 @@ def index_ahead(command: ClipFromStream, facts: ClipFacts, run: Run) -> None:
 
 
 def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
-    """Index what has arrived."""
+    """Index what has arrived; what the range's first pictures lean on is fetched besides."""
     known = facts.model_copy(update={"sizes": arrived(run.workspace)})
     request = clip.cut_request(command, known)
-    return known.model_copy(update={"request": request, "index": cutting.index(request, run)})
+    index = cutting.index(request, run)
+    if known.back < MOST_BACK and spans.leans_back(request, index):
+        further = known.model_copy(update={"back": known.back + 1})
+        if _fetch_further(command, further, run):
+            return gather_index(command, further, run)
+    return known.model_copy(update={"request": request, "index": index})
+
+
+def _fetch_further(command: ClipFromStream, facts: ClipFacts, run: Run) -> bool:
+    """Fetch what is wanted besides what is here; False where there is no more, or it is gone."""
+    steps, world = fetches(clip.fetch_plan(command, facts).steps), world_of(run)
+    fetcher = Fetcher(world.live(command.connector), run)
+    connections = world.settings.fetch_connections
+    return any(fetch_all(steps, fetcher, connections, run, lambda _share: None))
 
 
 def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:
