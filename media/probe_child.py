@@ -49,6 +49,8 @@ _TABLES = (b"Xing", b"Info", b"VBRI")
 # Decoding one GOP at each end proves the edges; more of a damaged file is not worth the time.
 _EDGE_PACKETS = 600
 _END_SLACK_MS = 250
+# Where a writer did not know yet it wrote something above; others miscount a little.
+_MOST_RIFF, _SLOPPY_BYTES = 0x7FFF_0000, 65_536
 _TIME = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
@@ -58,6 +60,8 @@ def probe(argument: JsonValue, _report: Callable[[Mapping[str, JsonValue]], None
     with _opened(request) as container:
         found = _info(request, container)
         _hold_against(found, request.limits)
+        if request.edges and found.lacking_bytes:
+            raise CorruptMedia(f"the file is cut off: {found.lacking_bytes} bytes are not there")
         rotation = _first_frames(container, strict=request.edges)
         if request.edges:
             _last_frames(request, container)
@@ -95,6 +99,7 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
     return MediaInfo(
         container=request.container,
         size=request.size,
+        lacking_bytes=_lacking(request),
         duration_ms=_milliseconds(whole_us),
         start_ms=_milliseconds(container.start_time),
         bitrate_bps=container.bit_rate or None,
@@ -102,6 +107,17 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
         streams=streams,
         tags=tags,
     )
+
+
+def _lacking(request: ProbeRequest) -> int:
+    """What a RIFF file declares beyond its end; writers to a pipe declare nothing, or the most."""
+    if request.container not in {"wav", "avi"}:
+        return 0
+    with Path(request.path).open("rb") as file:
+        head = file.read(8)
+    declared = int.from_bytes(head[4:8], "little")
+    lacking = declared + 8 - request.size
+    return lacking if declared < _MOST_RIFF and lacking > _SLOPPY_BYTES else 0
 
 
 def _length_us(container: Any) -> int | None:

@@ -219,6 +219,9 @@ def _wanted(stream: StreamInfo, recipe: AudioRecipe) -> Sound:
 
 def check_whole(source: Source) -> None:
     """Refuse a source that ends long before the end it declares."""
+    if source.info.lacking_bytes:
+        lacking = source.info.lacking_bytes
+        raise CorruptMedia(f"the source is cut off: {lacking} bytes are not there")
     silent = True
     for stream in (source.video, *source.sounds):
         if stream is None or stream.duration_ticks is None or stream.timebase is None:

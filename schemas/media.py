@@ -273,10 +273,11 @@ class StreamInfo(Value):
 
 
 class MediaInfo(Value):
-    """What a file holds, as a jailed probe found it."""
+    """What a file holds, as a jailed probe found it; `lacking_bytes` it declares and has not."""
 
     container: str
     size: int
+    lacking_bytes: int = 0
     duration_ms: int | None
     start_ms: int | None = None
     bitrate_bps: int | None = None

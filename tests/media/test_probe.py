@@ -166,6 +166,24 @@ def test_what_is_but_guessed_of_a_length_is_not_declared(
     assert (sound.duration_ticks is not None) == declared
 
 
+@pytest.mark.parametrize(
+    ("declared", "lacking"),
+    [(192_070, 0), (0, 0), (0xFFFF_FFFF, 0), (192_070 + 60_000, 0), (400_000, 207_930)],
+    ids=["right", "piped", "unknown", "sloppy", "cut off"],
+)
+def test_a_riff_file_is_held_against_the_bytes_it_declares(
+    server: ForkServer, workspace: Workspace, declared: int, lacking: int
+) -> None:
+    whole = sources.made("sound only, as wav").read_bytes()[: 192_070 + 8]
+    path = workspace.file("a.wav")
+    path.write_bytes(whole[:4] + declared.to_bytes(4, "little") + whole[8:])
+
+    assert probe(server, path, jail=workspace.jail()).lacking_bytes == lacking
+    if lacking:
+        with pytest.raises(CorruptMedia, match="cut off"):
+            probe(server, path, jail=workspace.jail(), edges=True)
+
+
 def test_frames_at_no_rate_are_not_taken_for_ticks_of_a_clock(
     server: ForkServer, workspace: Workspace
 ) -> None:
