@@ -74,18 +74,19 @@ def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFac
     request = clip.cut_request(command, known)
     index = cutting.index(request, run)
     if known.back < MOST_BACK and spans.leans_back(request, index):
-        further = known.model_copy(update={"back": known.back + 1})
-        if _fetch_further(command, further, run):
+        further = _further(command, known, run)
+        if clip.cut_request(command, further) != request:
             return gather_index(command, further, run)
     return known.model_copy(update={"request": request, "index": index})
 
 
-def _fetch_further(command: ClipFromStream, facts: ClipFacts, run: Run) -> bool:
-    """Fetch what is wanted besides what is here; False where there is no more, or it is gone."""
-    steps, world = fetches(clip.fetch_plan(command, facts).steps), world_of(run)
+def _further(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
+    """The facts with one segment more before the range, where there is one to be had."""
+    further, world = facts.model_copy(update={"back": facts.back + 1}), world_of(run)
+    steps = fetches(clip.fetch_plan(command, further).steps)
     fetcher = Fetcher(world.live(command.connector), run)
-    connections = world.settings.fetch_connections
-    return any(fetch_all(steps, fetcher, connections, run, lambda _share: None))
+    fetch_all(steps, fetcher, world.settings.fetch_connections, run, lambda _share: None)
+    return further.model_copy(update={"sizes": arrived(run.workspace)})
 
 
 def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:

@@ -363,14 +363,17 @@ def test_a_copy_has_the_sound_of_all_its_pictures(container: str, tmp_path: Path
     assert told(job)["coverage"] == 1
 
 
-def test_pictures_whose_keyframe_lies_in_an_earlier_segment_are_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pdt", ["every", "first"])
+def test_pictures_whose_keyframe_lies_in_an_earlier_segment_are_cut(
+    pdt: str, tmp_path: Path
+) -> None:
     """Segments of a second, keyframes every two: the second half of each GOP begins without one."""
     stream = build(replace(PLAIN, gop=100, bframes=0, audio=()))
     samples = tuple(
         replace(sample, key=at % 25 == 0) for at, sample in enumerate(stream.video.samples)
     )
     cut_anywhere = replace(stream, tracks=(replace(stream.video, samples=samples),))
-    asset, output = segment(cut_anywhere, segment_s=1), tmp_path / "out.mp4"
+    asset, output = segment(cut_anywhere, segment_s=1, pdt=pdt), tmp_path / "out.mp4"
     start, end = asset.epoch_ms + 2330, asset.epoch_ms + 4510
 
     with Origin(asset) as origin:
