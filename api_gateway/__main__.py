@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from api_gateway.app import create_app
 from api_gateway.compose import NO_KEYS, compose, sql_url
+from api_gateway.deps import Gateway
 from catalog.engine import migrate
 from schemas.errors import CuttingRoomError
 from schemas.settings import Settings
@@ -21,6 +23,7 @@ from schemas.settings import Settings
 GRACE_S = 3
 _KEEP_ALIVE_S = 30
 _BACKLOG = 1024
+_JSON = structlog.processors.JSONRenderer()
 
 
 def main() -> int:
@@ -41,7 +44,21 @@ def serve(settings: Settings) -> None:
         raise ValueError(NO_KEYS)
     Path(settings.data_dir).mkdir(parents=True, exist_ok=True)
     migrate(sql_url(settings))
-    uvicorn.Server(server_config(create_app(compose(settings, now_ms)), settings)).run()
+    gateway = compose(settings, now_ms)
+    Server(server_config(create_app(gateway), settings), gateway).run()
+
+
+class Server(uvicorn.Server):
+    """Tells the gateway that it closes, before it waits for what is still being answered."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was asked, end the streams, and stop."""
+        self._gateway.closing = True
+        await super().shutdown(sockets)
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -67,13 +84,25 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def configure_logs(level: str) -> None:
-    """One JSON object a line on standard error."""
+    """One JSON object a line on standard error, of what libraries say too."""
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    final = (structlog.stdlib.ProcessorFormatter.remove_processors_meta, _JSON)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processors=final, foreign_pre_chain=shared)
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _JSON,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

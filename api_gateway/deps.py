@@ -69,6 +69,8 @@ class Gateway:
     measures: Measures = field(default_factory=Measures)
     # How often a quiet stream says that it lives, and its credential is judged again.
     heartbeat_s: float = 15.0
+    # Streams would go on for ever: they end when the process is to.
+    closing: bool = False
     keys: Cache[KeyCheck | None] = field(init=False)
     connectors: Cache[Connector] = field(init=False)
     annotated: Cache[bool] = field(init=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 import redis.asyncio
@@ -22,6 +22,8 @@ MAX_PAGE = 500
 MAX_FOLLOWERS = 400
 # Shorter than the socket timeout, which would otherwise end a wait that is going well.
 _BLOCK_S = 4.0
+# Followers end with their process, which does not wait for long.
+_LOOK_S = 1.0
 _ID = re.compile(r"(\d{1,20})-(\d{1,20})", re.ASCII)
 # Redis counts to here, and nothing follows the last id of all.
 _LARGEST = 2**64 - 1
@@ -145,8 +147,9 @@ class AsyncEvents:
         *,
         job_id: str | None = None,
         heartbeat_s: float = 15.0,
+        over: Callable[[], bool] = lambda: False,
     ) -> AsyncGenerator[Event | None, None]:
-        """Every event from there on, for ever; None when nothing happened for a while.
+        """Every event from there on until it is `over`; None when nothing happened for a while.
 
         Raises NotFound where the job is not the tenant's, and StoreUnavailable where Redis goes.
         """
@@ -156,8 +159,8 @@ class AsyncEvents:
                 found = await awaited(self._client.hget(keys.job(job_id), "tenant"))
             _of_tenant(job_id, found, tenant_id)
         key, last, quiet_since = _key(tenant_id, job_id), position(after), time.monotonic()
-        block_ms = int(min(_BLOCK_S, heartbeat_s) * 1000)
-        while True:
+        block_ms = int(min(_LOOK_S, heartbeat_s) * 1000)
+        while not over():
             with translated():
                 answer = await awaited(
                     self._client.xread({key: last}, count=MAX_PAGE, block=block_ms)

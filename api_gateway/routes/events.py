@@ -157,7 +157,11 @@ async def _lines(
         ended, judged = False, time.monotonic()
         try:
             async for event in deps.feed.follow(
-                tenant_id, start, job_id=job_id, heartbeat_s=deps.heartbeat_s
+                tenant_id,
+                start,
+                job_id=job_id,
+                heartbeat_s=deps.heartbeat_s,
+                over=lambda: deps.closing,
             ):
                 if time.monotonic() - judged >= deps.heartbeat_s:
                     judged = time.monotonic()

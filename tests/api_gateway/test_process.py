@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -73,13 +73,15 @@ def first_key(folder: Path) -> str:
     return made.api_key
 
 
-def start(folder: Path, redis_url: str) -> tuple[subprocess.Popen[bytes], int]:
+def start(
+    folder: Path, redis_url: str, log: IO[bytes] | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
     port = free_port()
     migrate(catalog_url(str(folder)))
     settings = Settings(data_dir=str(folder), redis_url=redis_url, port=port, secret_keys=new_key())
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CUTTINGROOM_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "api_gateway"], env={**kept, **settings.to_env()}
+        [sys.executable, "-m", "api_gateway"], env={**kept, **settings.to_env()}, stderr=log
     )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
@@ -158,17 +160,21 @@ def test_a_reader_who_leaves_is_noticed(served: Served) -> None:
 
 def test_sigterm_ends_it_although_somebody_reads(tmp_path: Path) -> None:
     (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as redis:
-        process, port = start(tmp_path, redis.url)
+    log = tmp_path / "log"
+    with redis_server(tmp_path / "redis") as redis, log.open("wb") as written:
+        process, port = start(tmp_path, redis.url, written)
         served = Served(process, port, first_key(tmp_path))
         reading, answer = served.open("GET", "/v1/events", Accept="text/event-stream")
         answer.readline()
 
         process.send_signal(signal.SIGTERM)
+        rest = answer.read()  # raises where the answer is torn
         process.wait(10)
         reading.close()
 
     assert process.returncode in {0, -signal.SIGTERM}
+    assert rest in {b"\n", b"\n: still here\n\n"}
+    assert "error" not in {json.loads(line)["level"] for line in log.read_text().splitlines()}
 
 
 def read_event(answer: http.client.HTTPResponse) -> dict[str, Any]:
