@@ -12,6 +12,7 @@ from schemas.media import MediaInfo, MediaPlaylist, PtsClock, Region, Segment, S
 # Codecs whose packets the cut copies; others are encoded anew before.
 COPIED_PICTURES = frozenset({"h264", "hevc"})
 COPIED_SOUND = frozenset({"aac", "ac3", "eac3", "opus", "flac"})
+_STILLS = frozenset({"mjpeg", "png", "bmp", "gif", "webp", "tiff"})
 # A part's files are read by name alone: nothing is fetched from here.
 _BASE = "https://held.invalid/"
 
@@ -78,15 +79,19 @@ def names(playlist: MediaPlaylist, prefix: str) -> dict[str, str]:
 
 
 def pictures(info: MediaInfo) -> StreamInfo | None:
-    """The file's pictures; a cover that is but one of them is none."""
-    return next((stream for stream in info.streams if stream.kind == "video"), None)
+    """The file's pictures; a cover is none."""
+    return next((s for s in info.streams if s.kind == "video" and not _is_cover(s)), None)
+
+
+def _is_cover(stream: StreamInfo) -> bool:
+    return stream.codec in _STILLS and stream.frame_rate is None
 
 
 def is_copied(stream: StreamInfo) -> bool:
     """Whether its packets are cut as they are; a flag that turns pictures would be lost."""
     if stream.kind == "audio":
         return stream.codec in COPIED_SOUND
-    return stream.codec in COPIED_PICTURES and not stream.rotation_deg
+    return stream.codec in COPIED_PICTURES and not stream.rotation_deg and not stream.mirrored
 
 
 def changes(info: MediaInfo) -> tuple[str, ...]:
@@ -95,6 +100,7 @@ def changes(info: MediaInfo) -> tuple[str, ...]:
     found = []
     if seen is not None and not is_copied(seen):
         turned = f" turned by {seen.rotation_deg} degrees" if seen.rotation_deg else ""
+        turned += " mirrored" if seen.mirrored else ""
         found.append(f"pictures of {seen.codec}{turned} were encoded as h264")
     odd = {s.codec for s in info.streams if s.kind == "audio" and not is_copied(s)}
     found += [f"sound of {codec} was encoded as aac" for codec in sorted(odd)]
