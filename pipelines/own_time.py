@@ -6,8 +6,10 @@ from fractions import Fraction
 
 from pipelines import hls, locate, window
 from pipelines.clip import Source, checked_media
+from pipelines.rendition import MOST_PRIMING
 from schemas.errors import CorruptMedia, UnsupportedMedia
 from schemas.media import MediaInfo, MediaPlaylist, PtsClock, Region, Segment, StreamInfo
+from schemas.renditions import Pace
 
 # Codecs whose packets the cut copies; others are encoded anew before.
 COPIED_PICTURES = frozenset({"h264", "hevc"})
@@ -87,21 +89,33 @@ def _is_cover(stream: StreamInfo) -> bool:
     return stream.codec in _STILLS and stream.frame_rate is None
 
 
-def is_copied(stream: StreamInfo) -> bool:
+def trimmed(info: MediaInfo, paced: Pace) -> frozenset[int]:
+    """The streams of which an edit list hides a part: copied packets would bring it back."""
+    hidden = {track.index: track.hidden for track in paced.tracks}
+    return frozenset(
+        s.index
+        for s in info.streams
+        if hidden.get(s.index, 0) > (MOST_PRIMING if s.kind == "audio" else 0)
+    )
+
+
+def is_copied(stream: StreamInfo, trimmed: frozenset[int]) -> bool:
     """Whether its packets are cut as they are; a flag that turns pictures would be lost."""
+    if stream.index in trimmed:
+        return False
     if stream.kind == "audio":
         return stream.codec in COPIED_SOUND
     return stream.codec in COPIED_PICTURES and not stream.rotation_deg and not stream.mirrored
 
 
-def changes(info: MediaInfo) -> tuple[str, ...]:
+def changes(info: MediaInfo, trimmed: frozenset[int]) -> tuple[str, ...]:
     """What is encoded anew before the file is cut, as the result tells it."""
     seen = pictures(info)
     found = []
-    if seen is not None and not is_copied(seen):
+    if seen is not None and not is_copied(seen, trimmed):
         turned = f" turned by {seen.rotation_deg} degrees" if seen.rotation_deg else ""
         turned += " mirrored" if seen.mirrored else ""
         found.append(f"pictures of {seen.codec}{turned} were encoded as h264")
-    odd = {s.codec for s in info.streams if s.kind == "audio" and not is_copied(s)}
+    odd = {s.codec for s in info.streams if s.kind == "audio" and not is_copied(s, trimmed)}
     found += [f"sound of {codec} was encoded as aac" for codec in sorted(odd)]
     return tuple(found)

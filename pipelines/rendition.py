@@ -38,7 +38,7 @@ _DEFAULT_RATE = Fraction(25)
 _UNHEARD_S = Fraction(1, 1000)
 _LEAST_TICKS = 10_000
 # Packets of sound before the first sample, by which decoders run in; encoders need no more.
-_MOST_PRIMING = 4
+MOST_PRIMING = 4
 # Two pictures whose aspects differ by less are the same picture with even sides.
 _NEARLY = Fraction(3, 100)
 
@@ -592,7 +592,7 @@ class _Designer:
     def _sound_meets(self, stream: StreamInfo, recipe: AudioRecipe) -> bool:
         return (
             stream.codec == recipe.codec
-            and self._source.track(stream).hidden <= _MOST_PRIMING
+            and self._source.track(stream).hidden <= MOST_PRIMING
             and recipe.loudness_lufs is None
             and (stream.channels or 0) <= recipe.channels
             and self._source.track(stream).bitrate_bps <= recipe.bitrate * MOST_OVER

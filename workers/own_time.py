@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from media.jail import Jail
+from media.pace import pace
 from media.probe import probe, recognised
 from pipelines import ffargs, own_time
 from pipelines.clip import ClipFacts, Reading, Source
@@ -62,14 +63,16 @@ def _at_zero(reading: Reading) -> Reading:
 
 def _split(path: Path, prefix: str, run: Run, begin_us: int = 0) -> ClipFacts:
     """The file as segments under the names the cut looks for; it begins at `begin_us`."""
-    info = probe(world_of(run).media, path, jail=Jail(workspace=run.workspace), control=run.check)
+    server, jail = world_of(run).media, Jail(workspace=run.workspace)
+    info = probe(server, path, jail=jail, control=run.check)
+    trimmed = own_time.trimmed(info, pace(server, path, jail=jail, control=run.check))
     listed = _listing(prefix, run)
-    run_all((_splitting(path, info, prefix, listed.name),), run, lambda _share: None)
+    run_all((_splitting(path, info, trimmed, prefix, listed.name),), run, lambda _share: None)
     playlist = own_time.of_file(listed.read_text(encoding="utf-8"), begin_us)
     for name, called in own_time.names(playlist, prefix).items():
         (run.workspace / name).rename(run.workspace / called)
     # From here on the source is of no use: another attempt finds its segments.
-    _notes(prefix, run).write_text(json.dumps(own_time.changes(info)), encoding="utf-8")
+    _notes(prefix, run).write_text(json.dumps(own_time.changes(info, trimmed)), encoding="utf-8")
     path.unlink()
     return _facts(playlist, prefix, run)
 
@@ -101,7 +104,9 @@ def _notes(prefix: str, run: Run) -> Path:
     return run.workspace / f"{prefix}-file.json"
 
 
-def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmpeg:
+def _splitting(
+    path: Path, info: MediaInfo, trimmed: frozenset[int], prefix: str, listed: str
+) -> RunFfmpeg:
     _, demuxer = recognised(path)
     seen = own_time.pictures(info)
     sounds = tuple(s for s in info.streams if s.kind == "audio")
@@ -111,8 +116,10 @@ def _splitting(path: Path, info: MediaInfo, prefix: str, listed: str) -> RunFfmp
         LocalInput(path=str(path.absolute()), demuxer=demuxer),
         listed,
         prefix,
-        pictures=None if seen is None else (seen.index, own_time.is_copied(seen)),
-        sounds=tuple((s.index, s.codec if own_time.is_copied(s) else None) for s in sounds),
+        pictures=None if seen is None else (seen.index, own_time.is_copied(seen, trimmed)),
+        sounds=tuple(
+            (s.index, s.codec if own_time.is_copied(s, trimmed) else None) for s in sounds
+        ),
     )
-    encoders = ("libx264",) if own_time.changes(info) else ()
+    encoders = ("libx264",) if own_time.changes(info, trimmed) else ()
     return RunFfmpeg(argv=argv, duration_ms=info.duration_ms or 1, encoders=encoders)

@@ -220,6 +220,18 @@ def test_pictures_that_are_flagged_as_turned_are_turned(tmp_path: Path) -> None:
         assert sum(1 for _ in made.decode(video=0)) == len(CUT)
 
 
+def test_frames_are_counted_from_the_first_that_an_edit_list_shows(tmp_path: Path) -> None:
+    files, output = Files(tmp_path / "media"), tmp_path / "out.mp4"
+    stream = build(StreamSpec())
+    whole = write_mp4(stream, tmp_path / "whole.mp4")
+    ffmpeg("-ss", "0.4", "-i", str(whole), "-c", "copy", files.path("trimmed.mp4"))
+
+    job = files.cut(output, "trimmed.mp4", Fraction(25))
+
+    assert job.error is None
+    assert list(inspect(output).numbers) == [number + 10 for number in CUT]
+
+
 def test_sound_stays_with_the_pictures_of_a_file(tmp_path: Path) -> None:
     files, output = Files(tmp_path / "media"), tmp_path / "out.mp4"
     stream = build(StreamSpec())
