@@ -305,6 +305,7 @@ def filters_of(wanted: Encoding) -> tuple[str, ...]:
     needed = {
         "bwdif": any(base.deinterlace for base in bases),
         "lut3d": any(base.tone_map for base in bases),
+        "sidedata": any(base.tone_map for base in bases),
         "subtitles": any(base.burn_in == "text" for base in bases),
         "overlay": any(base.burn_in == "bitmap" for base in bases),
         "loudnorm": any(s.loudness for s in wanted.sounds if not s.copied),
@@ -399,6 +400,8 @@ def _tone_mapped(stream: Any, cube: str) -> Any:
     looked_up = stream.filter("format", "gbrp16le").filter("lut3d", file=cube, interp="tetrahedral")
     back = looked_up.filter("scale", out_color_matrix="bt709", out_range="tv")
     named = back.filter("format", "yuv420p10le")
+    for told in ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"):
+        named = named.filter("sidedata", mode="delete", type=told)
     return named.filter(
         "setparams", color_primaries="bt709", color_trc="bt709", colorspace="bt709", range="tv"
     )
