@@ -24,6 +24,8 @@ FRESH_TARGETS = 3
 CLOCK_DOUBT_US = 10_000_000
 # What only completes the last frames is waited for so many target durations, no longer.
 TAIL_TARGETS = 2
+# How many segments before its range a clip may need for the keyframe of its first pictures.
+MOST_BACK = 8
 
 
 class Asked(Protocol):
@@ -194,6 +196,13 @@ def cut_plan(request: CutRequest, index: MediaIndex) -> CutPlan:
     """What the clip is cut into: where all is to be encoded, its sound too."""
     planned = spans.plan(request, index)
     return sounds.as_aac(planned) if request.mode == "encode" else planned
+
+
+def leaning(request: CutRequest, index: MediaIndex, facts: ClipFacts) -> ClipFacts:
+    """The facts with one segment more before the range, where its first pictures lean on one."""
+    if facts.back >= MOST_BACK or not spans.leans_back(request, index):
+        return facts
+    return facts.model_copy(update={"back": facts.back + 1})
 
 
 def expected_request(command: ClipFromStream, facts: ClipFacts) -> CutRequest | None:

@@ -238,6 +238,18 @@ def cut_requests(command: ExportSegment, facts: ExportFacts) -> tuple[CutRequest
     )
 
 
+def leaning(command: ExportSegment, facts: ExportFacts) -> ExportFacts:
+    """The facts with one segment more before the parts of each channel that lean on one."""
+    found = list(facts.channels)
+    asked = zip(_of(command), facts.requests, facts.indexes, strict=True)
+    for number, request, index in asked:
+        if found[number] is facts.channels[number]:
+            found[number] = clip.leaning(request, index, found[number])
+    if all(one is before for one, before in zip(found, facts.channels, strict=True)):
+        return facts
+    return facts.model_copy(update={"channels": tuple(found)})
+
+
 def _cut_mode(command: ExportSegment) -> Mode:
     """How the media is cut: where a recipe encodes all of it anyway, it is not encoded before."""
     return "exact" if command.recipe and command.mode == "encode" else command.mode

@@ -78,7 +78,7 @@ def _kept_runs(request: CutRequest, index: MediaIndex) -> list[Kept]:
         found.append(source)
     start, end = wanted_us(request)
     cuts = []
-    for source, following in zip(found, [*found[1:], None], strict=True):
+    for source, following in zip(found, (*found[1:], None), strict=False):
         begin, limit = _shown_between(request, source.run, start, end)
         if following is not None and following.shown:
             begins = following.clock.at(following.shown[0])

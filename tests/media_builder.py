@@ -34,7 +34,16 @@ from tests.hls_builder import (
     segment,
     write_mp4,
 )
-from tests.streams import EPOCH_MS, TICKS, AudioSpec, Stream, StreamSpec, build, continued
+from tests.streams import (
+    EPOCH_MS,
+    TICKS,
+    AudioSpec,
+    Stream,
+    StreamSpec,
+    build,
+    continued,
+    cut_anywhere,
+)
 
 __all__ = [
     "EPOCH_MS",
@@ -49,6 +58,7 @@ __all__ = [
     "StreamSpec",
     "build",
     "continued",
+    "cut_anywhere",
     "multivariant",
     "segment",
     "write_mp4",

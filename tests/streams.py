@@ -167,6 +167,15 @@ def build(spec: StreamSpec) -> Stream:
     return Stream(spec, tuple(tracks))
 
 
+def cut_anywhere(stream: Stream, every: int) -> Stream:
+    """The stream for a segmenter that may cut at each picture of so many, keyframe or not."""
+    samples = tuple(
+        replace(sample, key=at % every == 0) for at, sample in enumerate(stream.video.samples)
+    )
+    first = replace(stream.video, samples=samples)
+    return replace(stream, tracks=(first, *stream.tracks[1:]))
+
+
 # ---- picture ------------------------------------------------------------------------------
 
 

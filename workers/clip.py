@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from connectors.base import playlist_of
-from pipelines import clip, clip_sidecar, spans
+from pipelines import clip, clip_sidecar
 from pipelines.clip import ClipFacts, CutFile, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
@@ -16,14 +16,11 @@ from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Plan
 from schemas.times import TimeRange
 from workers import cutting
-from workers.fetching import Fetcher, arrived, fetch_all, fetches
+from workers.fetching import arrived, fetch_through
 from workers.phases import Phase, Work
 from workers.playlists import Playlists
 from workers.run import Run
 from workers.world import world_of
-
-# How many segments before its range a clip may need for the keyframe of its first pictures.
-MOST_BACK = 8
 
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
@@ -73,20 +70,13 @@ def gather_index(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFac
     known = facts.model_copy(update={"sizes": arrived(run.workspace)})
     request = clip.cut_request(command, known)
     index = cutting.index(request, run)
-    if known.back < MOST_BACK and spans.leans_back(request, index):
-        further = _further(command, known, run)
+    further = clip.leaning(request, index, known)
+    if further is not known:
+        fetch_through(command.connector, clip.fetch_plan(command, further).steps, run)
+        further = further.model_copy(update={"sizes": arrived(run.workspace)})
         if clip.cut_request(command, further) != request:
             return gather_index(command, further, run)
     return known.model_copy(update={"request": request, "index": index})
-
-
-def _further(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
-    """The facts with one segment more before the range, where there is one to be had."""
-    further, world = facts.model_copy(update={"back": facts.back + 1}), world_of(run)
-    steps = fetches(clip.fetch_plan(command, further).steps)
-    fetcher = Fetcher(world.live(command.connector), run)
-    fetch_all(steps, fetcher, world.settings.fetch_connections, run, lambda _share: None)
-    return further.model_copy(update={"sizes": arrived(run.workspace)})
 
 
 def plan_cut(command: ClipFromStream, facts: ClipFacts) -> Plan:

@@ -17,7 +17,7 @@ from schemas.plans import Plan
 from workers import cutting, subtitles
 from workers import rendition as rendering
 from workers.clip import follow
-from workers.fetching import arrived
+from workers.fetching import arrived, fetch_through
 from workers.own_time import follow_clip, follow_own_time
 from workers.phases import Phase, Work
 from workers.run import Run
@@ -67,14 +67,24 @@ def _look(
 
 
 def gather_index(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:
-    """Index what has arrived of every part."""
-    sizes = arrived(run.workspace)
-    known = facts.model_copy(
-        update={"channels": tuple(c.model_copy(update={"sizes": sizes}) for c in facts.channels)}
-    )
-    requests = export.cut_requests(command, known)
+    """Index what has arrived of every part; what their first pictures lean on comes besides."""
+    found = _arrived(facts, run)
+    requests = export.cut_requests(command, found)
     indexes = tuple(cutting.index(request, run) for request in requests)
-    return known.model_copy(update={"requests": requests, "indexes": indexes})
+    known = found.model_copy(update={"requests": requests, "indexes": indexes})
+    further = export.leaning(command, known)
+    if further is not known:
+        fetch_through(command.connector, export.fetch_plan(command, further).steps, run)
+        if export.cut_requests(command, _arrived(further, run)) != requests:
+            return gather_index(command, further, run)
+    return known
+
+
+def _arrived(facts: ExportFacts, run: Run) -> ExportFacts:
+    """The facts with every file that is here."""
+    sizes = arrived(run.workspace)
+    channels = tuple(channel.model_copy(update={"sizes": sizes}) for channel in facts.channels)
+    return facts.model_copy(update={"channels": channels})
 
 
 def see_cut(command: ExportSegment, facts: ExportFacts, run: Run) -> ExportFacts:

@@ -12,6 +12,7 @@ from pathlib import Path
 from connectors.base import Live
 from media.decrypt import decrypt_file
 from media.workspace import check_room, metered
+from schemas.connectors import ConnectorRef
 from schemas.errors import (
     AccessDenied,
     CorruptMedia,
@@ -28,6 +29,7 @@ from schemas.errors import (
 from schemas.plans import Fetch, Step
 from workers import metrics
 from workers.run import Run
+from workers.world import world_of
 
 KEY_BYTES = 16
 # Six hours of the best broadcast streams, held and cut.
@@ -169,6 +171,38 @@ def fetch_all(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
         return [future.result() for future in futures]
+
+
+def fetch_through(
+    own: ConnectorRef,
+    steps: Iterable[Step],
+    run: Run,
+    report: Callable[[float], None] = lambda _share: None,
+) -> list[int]:
+    """The size of every fetch, each through the connector it names or the job's own."""
+    world, wanted, found = world_of(run), fetches(steps), dict[str, int]()
+    for ref in _connectors(own, wanted):
+        mine = [step for step in wanted if (step.connector or own) == ref]
+        share, before = len(mine) / len(wanted), len(found) / len(wanted)
+        sizes = fetch_all(
+            mine,
+            Fetcher(world.live(ref), run),
+            world.settings.fetch_connections,
+            run,
+            lambda done, share=share, before=before: report(before + done * share),  # type: ignore[misc]
+        )
+        found.update(zip((step.name for step in mine), sizes, strict=True))
+    return [found[step.name] for step in wanted]
+
+
+def _connectors(own: ConnectorRef, steps: Sequence[Fetch]) -> list[ConnectorRef]:
+    """Every connector the steps go through, once, in order."""
+    found: list[ConnectorRef] = []
+    for step in steps:
+        ref = step.connector or own
+        if ref not in found:
+            found.append(ref)
+    return found
 
 
 def _await(futures: Sequence[Future[int]], run: Run, report: Callable[[float], None]) -> None:

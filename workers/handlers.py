@@ -11,9 +11,8 @@ from connectors.registry import Registry
 from connectors.sealing import Sealer
 from media.process import shared
 from schemas.commands import SourceCommand, parse_command
-from schemas.connectors import ConnectorRef
 from schemas.errors import InvalidCommand
-from schemas.plans import Fetch, FetchFile, ReadFile, Step, WriteText
+from schemas.plans import FetchFile, ReadFile, Step, WriteText
 from schemas.settings import Settings
 from store.client import Store
 from store.epg import Guides
@@ -22,7 +21,7 @@ from store.pacing import Pacing
 from workers.cutting import cut_all
 from workers.encoding import probe_all, read_stored, run_all, turn_all
 from workers.epg import keep as keep_guides
-from workers.fetching import Fetcher, fetch_all, fetches
+from workers.fetching import fetch_through
 from workers.phases import Handlers
 from workers.publishing import publish_all
 from workers.receiving import admit_all as admit_uploads
@@ -31,7 +30,7 @@ from workers.run import Run
 from workers.runtime import epoch_ms
 from workers.sources import fetch_file, local_copy
 from workers.sprite import take_all
-from workers.world import World, world_of
+from workers.world import World
 
 
 def write_text(
@@ -48,33 +47,10 @@ def write_text(
 
 def fetch(steps: tuple[Step, ...], run: Run, report: Callable[[float], None]) -> Sequence[object]:
     """Bring resources of a clip's source into the workspace; answers their sizes."""
-    world, command = world_of(run), parse_command(run.lease.command)
+    command = parse_command(run.lease.command)
     if not isinstance(command, SourceCommand):
         raise InvalidCommand(f"{type(command).__name__} names no connector to fetch through")
-    wanted, found = fetches(steps), dict[str, int]()
-    connections = world.settings.fetch_connections
-    for ref in _connectors(command.connector, wanted):
-        mine = [step for step in wanted if (step.connector or command.connector) == ref]
-        share, before = len(mine) / len(wanted), len(found) / len(wanted)
-        sizes = fetch_all(
-            mine,
-            Fetcher(world.live(ref), run),
-            connections,
-            run,
-            lambda done, share=share, before=before: report(before + done * share),  # type: ignore[misc]
-        )
-        found.update(zip((step.name for step in mine), sizes, strict=True))
-    return [found[step.name] for step in wanted]
-
-
-def _connectors(own: ConnectorRef, steps: Sequence[Fetch]) -> list[ConnectorRef]:
-    """Every connector the steps go through, once, in order."""
-    found: list[ConnectorRef] = []
-    for step in steps:
-        ref = step.connector or own
-        if ref not in found:
-            found.append(ref)
-    return found
+    return fetch_through(command.connector, steps, run, report)
 
 
 def fetch_files(

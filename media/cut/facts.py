@@ -73,7 +73,7 @@ def _h264_facts(
     sets = h264.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:
-        raise CorruptMedia("the pictures bear no parameter sets")
+        return _undescribed(pictures, starts)
     sps = next(iter(sets.sps.values()))
     if not sps.frame_mbs_only:
         _refuse_lone_fields(pictures, starts, sets)
@@ -89,6 +89,20 @@ def _h264_facts(
         geometry=f"h264 {sps.width}x{sps.height} {sps.chroma_format_idc}:{sps.bit_depth_luma}",
         sets=tuple(nal.hex() for nal in nals),
         uncopyable="parameter sets change under one id" if changed else None,
+    )
+
+
+def _undescribed(pictures: TsPictures | Mp4Pictures, starts: Sequence[int]) -> PictureFacts:
+    """Facts of pictures whose keyframe, and what describes them with it, is not held."""
+    if starts:
+        raise CorruptMedia("the pictures bear no parameter sets")
+    return PictureFacts(
+        codec=pictures.codec,
+        timebase=Fraction(1, pictures.timescale),
+        width=0,
+        height=0,
+        frame_ticks=0,
+        geometry=f"{pictures.codec} of a keyframe that is not held",
     )
 
 
@@ -120,7 +134,7 @@ def _hevc_facts(
     sets = hevc.ParameterSets()
     changed = sets.add_all(nals)
     if not sets.sps:
-        raise CorruptMedia("the pictures bear no parameter sets")
+        return _undescribed(pictures, starts)
     sps = next(iter(sets.sps.values()))
     return PictureFacts(
         codec="hevc",

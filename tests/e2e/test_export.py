@@ -18,7 +18,7 @@ from schemas.profiles import AudioRecipe, Profile, VideoRecipe
 from schemas.times import TimeRange
 from tests.builders import a_connector_ref
 from tests.e2e.export_kit import carry_out, export
-from tests.media_builder import AudioSpec, HlsAsset, StreamSpec, build, segment
+from tests.media_builder import AudioSpec, HlsAsset, StreamSpec, build, cut_anywhere, segment
 from tests.oracle import audio_offsets, check_exact, inspect, layout
 from tests.origin import Origin
 
@@ -74,6 +74,19 @@ def test_after_forty_joins_sound_is_less_than_a_frame_off(fps: Fraction, tmp_pat
     (heard,) = (track for track in layout(output).tracks if track.handler == "soun")
     counted = Fraction(heard.sample_count * 1024 - heard.edits[-1].media_time, 48000)
     assert abs(counted - picture_length(output)) <= Fraction(1024, 48000)
+
+
+def test_parts_whose_keyframes_lie_in_earlier_segments_are_joined(tmp_path: Path) -> None:
+    spec = StreamSpec(gop=100, bframes=0, audio=())
+    asset = segment(cut_anywhere(build(spec), every=25), segment_s=1)
+    output = tmp_path / "out.mp4"
+    ranges = [(asset.epoch_ms + a, asset.epoch_ms + b) for a, b in [(2330, 3510), (1040, 1800)]]
+
+    with Origin(asset) as origin:
+        job = export(origin.url, ranges, output)
+
+    assert job.error is None
+    assert problems(output, asset, ranges) == []
 
 
 def test_channels_of_several_connectors_are_joined(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.media_builder import (
     StreamSpec,
     build,
     continued,
+    cut_anywhere,
     multivariant,
     segment,
 )
@@ -364,17 +365,14 @@ def test_a_copy_has_the_sound_of_all_its_pictures(container: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("pdt", ["every", "first"])
+@pytest.mark.parametrize(
+    ("span", "last"), [((2330, 4510), 4), ((1040, 1800), 1)], ids=["over a keyframe", "none at all"]
+)
 def test_pictures_whose_keyframe_lies_in_an_earlier_segment_are_cut(
-    pdt: str, tmp_path: Path
+    span: tuple[int, int], last: int, pdt: str, tmp_path: Path
 ) -> None:
-    """Segments of a second, keyframes every two: the second half of each GOP begins without one."""
-    stream = build(replace(PLAIN, gop=100, bframes=0, audio=()))
-    samples = tuple(
-        replace(sample, key=at % 25 == 0) for at, sample in enumerate(stream.video.samples)
-    )
-    cut_anywhere = replace(stream, tracks=(replace(stream.video, samples=samples),))
-    asset, output = segment(cut_anywhere, segment_s=1, pdt=pdt), tmp_path / "out.mp4"
-    start, end = asset.epoch_ms + 2330, asset.epoch_ms + 4510
+    asset, output = keyframes_every_four_segments(pdt), tmp_path / "out.mp4"
+    start, end = (asset.epoch_ms + at for at in span)
 
     with Origin(asset) as origin:
         job = clip(origin.url, start, end, output)
@@ -383,4 +381,20 @@ def test_pictures_whose_keyframe_lies_in_an_earlier_segment_are_cut(
     assert job.error is None
     assert check_exact(output, asset, start, end) == []
     assert told(job)["mode"] == "exact"
-    assert sorted(fetched) == [f"main-{number}.ts" for number in range(5)]
+    assert sorted(fetched) == [f"main-{number}.ts" for number in range(last + 1)]
+
+
+def test_pictures_whose_keyframe_is_gone_are_missing(tmp_path: Path) -> None:
+    asset, output = keyframes_every_four_segments("every"), tmp_path / "out.mp4"
+
+    with Origin(asset) as origin:
+        origin.fault("main-0.ts", Fault.status(404))
+        job = clip(origin.url, asset.epoch_ms + 1040, asset.epoch_ms + 1800, output)
+
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "segment_missing")
+
+
+def keyframes_every_four_segments(pdt: str) -> HlsAsset:
+    stream = build(replace(PLAIN, gop=100, bframes=0, audio=()))
+    return segment(cut_anywhere(stream, every=25), segment_s=1, pdt=pdt)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.spans import plan
+from pipelines.spans import leans_back, plan
 from schemas.cuts import (
     Anchor,
     CopiedSpan,
@@ -419,3 +419,15 @@ def test_a_plan_survives_json() -> None:
     made = planned(200, 1400, _regions())
 
     assert CutPlan.model_validate_json(made.model_dump_json()) == made
+
+
+def test_pictures_without_any_keyframe_are_missing_and_lean_on_what_lies_before() -> None:
+    index = an_index(a_run(tuple(s.model_copy(update={"keys": ()}) for s in THREE)))
+
+    assert leans_back(a_request(480, 1000), index)
+    with pytest.raises(MissingSegments):
+        planned(480, 1000, index)
+
+
+def test_a_range_that_begins_past_a_keyframe_leans_on_nothing_more() -> None:
+    assert not leans_back(a_request(480, 1000), an_index(a_run(THREE)))
