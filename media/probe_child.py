@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from pydantic import JsonValue
 
+from media.declared import lacking_bytes
 from media.probe import ProbeLimits, ProbeRequest
 from media.sniff import HEAD_BYTES
 from media.turning import is_mirrored
@@ -49,8 +50,6 @@ _TABLES = (b"Xing", b"Info", b"VBRI")
 # Decoding one GOP at each end proves the edges; more of a damaged file is not worth the time.
 _EDGE_PACKETS = 600
 _END_SLACK_MS = 250
-# Where a writer did not know yet it wrote something above; others miscount a little.
-_MOST_RIFF, _SLOPPY_BYTES = 0x7FFF_0000, 65_536
 _TIME = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d{1,9})?)")
 
 
@@ -99,7 +98,7 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
     return MediaInfo(
         container=request.container,
         size=request.size,
-        lacking_bytes=_lacking(request),
+        lacking_bytes=lacking_bytes(request.container, Path(request.path), request.size),
         duration_ms=_milliseconds(whole_us),
         start_ms=_milliseconds(container.start_time),
         bitrate_bps=container.bit_rate or None,
@@ -107,17 +106,6 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
         streams=streams,
         tags=tags,
     )
-
-
-def _lacking(request: ProbeRequest) -> int:
-    """What a RIFF file declares beyond its end; writers to a pipe declare nothing, or the most."""
-    if request.container not in {"wav", "avi"}:
-        return 0
-    with Path(request.path).open("rb") as file:
-        head = file.read(8)
-    declared = int.from_bytes(head[4:8], "little")
-    lacking = declared + 8 - request.size
-    return lacking if declared < _MOST_RIFF and lacking > _SLOPPY_BYTES else 0
 
 
 def _length_us(container: Any) -> int | None:

@@ -168,8 +168,8 @@ def test_what_is_but_guessed_of_a_length_is_not_declared(
 
 @pytest.mark.parametrize(
     ("declared", "lacking"),
-    [(192_070, 0), (0, 0), (0xFFFF_FFFF, 0), (192_070 + 60_000, 0), (400_000, 207_930)],
-    ids=["right", "piped", "unknown", "sloppy", "cut off"],
+    [(192_070, 0), (0, 0), (0xFFFF_FFFF, 0), (192_070 + 44, 0), (192_400, 330), (400_000, 207_930)],
+    ids=["right", "piped", "unknown", "sloppy", "cut off a little", "cut off"],
 )
 def test_a_riff_file_is_held_against_the_bytes_it_declares(
     server: ForkServer, workspace: Workspace, declared: int, lacking: int
@@ -182,6 +182,40 @@ def test_a_riff_file_is_held_against_the_bytes_it_declares(
     if lacking:
         with pytest.raises(CorruptMedia, match="cut off"):
             probe(server, path, jail=workspace.jail(), edges=True)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["tells its size", "was piped"])
+@pytest.mark.parametrize("kept", ["all", "half", "but 300 bytes"])
+def test_an_flv_is_held_against_its_tags(
+    server: ForkServer, workspace: Workspace, kept: str, told: bool
+) -> None:
+    whole = sources.made("h264 and aac in flv").read_bytes()
+    name, told_size, rest = whole.partition(b"\0\x08filesize\0")
+    whole = whole if told else name + told_size + bytes(8) + rest[8:]
+    left = {"all": len(whole), "half": len(whole) // 2, "but 300 bytes": len(whole) - 300}[kept]
+    path = workspace.file("a.flv")
+    path.write_bytes(whole[:left])
+
+    found = probe(server, path, jail=workspace.jail())
+
+    assert bool(found.lacking_bytes) == (kept != "all")
+    assert not told or found.lacking_bytes == len(whole) - left
+    if kept == "all":
+        probe(server, path, jail=workspace.jail(), edges=True)
+    else:
+        with pytest.raises(CorruptMedia, match="cut off"):
+            probe(server, path, jail=workspace.jail(), edges=True)
+
+
+def test_an_flv_cut_off_between_two_tags_still_tells_its_size(
+    server: ForkServer, workspace: Workspace
+) -> None:
+    whole = sources.made("h264 and aac in flv").read_bytes()
+    last = int.from_bytes(whole[-4:], "big") + 4
+    path = workspace.file("a.flv")
+    path.write_bytes(whole[:-last])
+
+    assert probe(server, path, jail=workspace.jail()).lacking_bytes == last
 
 
 def test_frames_at_no_rate_are_not_taken_for_ticks_of_a_clock(
