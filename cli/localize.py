@@ -74,6 +74,7 @@ def fetch(asked: Asked, settings: Settings, err: Console) -> FetchedFile:
         options = Options(
             max_connections=connections_at(asked.limit_rate, asked.connections),
             max_bytes_per_s=asked.limit_rate and max(MIN_RATE, asked.limit_rate),
+            replaces=asked.force,
             report=lambda done: _moved(bar, task, source, done),
         )
         return _brought(Download(readers(opened, source), source, asked.output, options), asked)
@@ -81,16 +82,22 @@ def fetch(asked: Asked, settings: Settings, err: Console) -> FetchedFile:
 
 def _brought(download: Download, asked: Asked) -> FetchedFile:
     if asked.force:
-        asked.output.unlink(missing_ok=True)
         download.forget()
     try:
         fetched = download.run()
     except KeyboardInterrupt:
-        raise Cancelled("stopped; the same command goes on from here") from None
+        raise Cancelled(_stopped(asked)) from None
     except SourceChanged as error:
         raise SourceChanged(f"{error.message}; --force begins anew") from None
     download.forget()
     return fetched
+
+
+def _stopped(asked: Asked) -> str:
+    if not asked.force:
+        return "stopped; the same command goes on from here"
+    kept = f"{asked.output} is as it was; " if asked.output.exists() else ""
+    return f"stopped; {kept}--force begins anew"
 
 
 def _source(asked: Asked, env: ConnectorEnv) -> tuple[Callable[[], Reads], str]:

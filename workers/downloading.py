@@ -58,6 +58,7 @@ class Options:
     max_bytes_per_s: int | None = None
     grant: Grant | None = None
     first_pause_s: float = FIRST_PAUSE_S
+    replaces: bool = False  # what has the target's name is no attempt of ours, and stays until then
     on_bytes: OnBytes = lambda _count: None
     report: Callable[[float], None] = lambda _fraction: None
     control: Control = lambda: None
@@ -196,7 +197,8 @@ class Download:
         The resume file stays until `forget`, so that even a whole file is recognised again.
         """
         boot = boot_id()
-        if self._target.exists() and not self._part.exists():
+        ours = self._target.exists() and not self.options.replaces
+        if ours and not self._part.exists():
             # An attempt that died after its download: the resume file vouches for the bytes.
             self._target.replace(self._part)
         held = self._held()

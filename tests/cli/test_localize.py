@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.file_origin import FileOrigin, file_origin
+from tests.file_origin import Fault, FileOrigin, file_origin
 from tests.localizing import a_movie
 
 SIZE = 4_000_000
@@ -111,3 +111,20 @@ def test_a_file_that_is_there_is_not_replaced_unasked(origin: FileOrigin, tmp_pa
 
     assert (code, target.read_bytes()) == (1, b"mine")
     assert "--force" in complained
+
+
+def test_a_file_is_replaced_only_once_another_is_whole(
+    origin: FileOrigin, movie: bytes, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"mine")
+    origin.faults = [Fault("status", times=50, status=404)]
+
+    failed = finished(f"{origin.url}/movie.mp4", "-o", str(target), "--force")
+    left = target.read_bytes()
+    origin.faults = []
+    done = finished(f"{origin.url}/movie.mp4", "-o", str(target), "--force")
+
+    assert (failed[0], left) == (1, b"mine")
+    assert (done[0], target.read_bytes() == movie) == (0, True), done[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
