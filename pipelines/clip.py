@@ -130,10 +130,15 @@ def updated(
     merged = refresh.merged(before.playlist, fresh)
     if merged.ended or _edge(merged) != _edge(before.playlist):
         return Reading(source=source, playlist=merged, moved_ms=now_ms)
-    patience_ms = max(STALL_MS, 3 * merged.target_duration_us // 1000)
-    if now_ms - max(before.moved_ms, due_ms) > patience_ms:
+    if stands_still(before, now_ms, due_ms):
         raise Stalled(f"the playlist has not grown for {(now_ms - before.moved_ms) // 1000} s")
     return before.model_copy(update={"playlist": merged})
+
+
+def stands_still(before: Reading, now_ms: int, due_ms: int = 0) -> bool:
+    """Whether nothing new has been listed, or could be read, for longer than one waits for it."""
+    patience_ms = max(STALL_MS, 3 * before.playlist.target_duration_us // 1000)
+    return now_ms - max(before.moved_ms, due_ms) > patience_ms
 
 
 def checked_media(playlist: MediaPlaylist | MultivariantPlaylist) -> MediaPlaylist:

@@ -12,6 +12,7 @@ from pipelines.clip import ClipFacts, CutFile, Reading, Source
 from schemas.commands import ClipFromStream
 from schemas.connectors import ConnectorRef, Published
 from schemas.cuts import CutReport
+from schemas.errors import SourceNotFound, SourceUnavailable, Stalled
 from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Plan
 from schemas.times import TimeRange
@@ -21,6 +22,8 @@ from workers.phases import Phase, Work
 from workers.playlists import Playlists
 from workers.run import Run
 from workers.world import world_of
+
+AWAY = (SourceNotFound, SourceUnavailable, Stalled)
 
 
 def read_playlists(command: ClipFromStream, facts: ClipFacts, run: Run) -> ClipFacts:
@@ -52,7 +55,7 @@ def follow(
         known = (None,) * len(sources)
     now_ms, due_ms = run.clock(), span.start_ms if span else 0
     readings = tuple(
-        clip.updated(before, source, _media(playlists, source), now_ms, due_ms)
+        _look(playlists, before, source, now_ms, due_ms)
         for before, source in zip(known, sources, strict=True)
     )
     return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))
@@ -130,6 +133,20 @@ WORK: Work[ClipFromStream, ClipFacts] = Work(
     ),
     result=result,
 )
+
+
+def _look(
+    playlists: Playlists, before: Reading | None, source: Source, now_ms: int, due_ms: int
+) -> Reading:
+    """One more look; an origin that is away for a moment is one whose playlist has not grown."""
+    try:
+        fresh = _media(playlists, source)
+    except AWAY:
+        # A new attempt would have forgotten what has left the DVR window since the first look.
+        if before is None or clip.stands_still(before, now_ms, due_ms):
+            raise
+        return before
+    return clip.updated(before, source, fresh, now_ms, due_ms)
 
 
 def _media(playlists: Playlists, source: Source) -> MediaPlaylist:

@@ -174,6 +174,32 @@ def test_a_channel_that_stops_growing_is_a_stalled_source(now: Simulation) -> No
     assert 30_000 <= now.clock() - asset.epoch_ms - 16_000 <= 40_000
 
 
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_origin_that_is_away_for_a_while_loses_nothing(status: int, now: Simulation) -> None:
+    asset = channel()
+    start, end = asset.epoch_ms + 3330, asset.epoch_ms + 15_510
+
+    with Origin(asset, live=Live(now.clock, window_s=10)) as origin:
+        now.at[asset.epoch_ms + 8000] = lambda: origin.fault("main.m3u8", Fault.status(status))
+        now.at[asset.epoch_ms + 15_000] = lambda: origin.mend("main.m3u8")
+        job = now.clip(origin.url, start, end)
+
+    assert code(job) is None
+    assert job.attempt == 1
+    assert check_exact(now.output, asset, start, end) == []
+
+
+def test_an_origin_that_stays_away_is_told_of(now: Simulation) -> None:
+    asset = channel()
+
+    with Origin(asset, live=Live(now.clock)) as origin:
+        now.at[asset.epoch_ms + 8000] = lambda: origin.fault("main.m3u8", Fault.status(404))
+        job = now.clip(origin.url, asset.epoch_ms + 3330, asset.epoch_ms + 15_510)
+
+    assert code(job) == "source_not_found"
+    assert 30_000 <= now.clock() - asset.epoch_ms - 6000 <= 40_000
+
+
 def test_a_channel_that_ends_too_early_leaves_a_gap(now: Simulation) -> None:
     asset = channel()
     start, end = asset.epoch_ms + 12_000, asset.epoch_ms + 20_000
