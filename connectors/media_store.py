@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import ValidationError
 
+from connectors._local_files import writing
 from connectors.addresses import AddressPolicy
 from connectors.base import Connector, Lists, Reads, Writes
 from connectors.egress import Judge, quiet_libraries
@@ -34,9 +36,19 @@ def open_media_store(settings: Settings, clock: Callable[[], int] | None = None)
         return _bucket(place, settings, clock or _now_ms)
     if "://" in place:
         raise InvalidCommand(f"a media store is a folder or s3://…, not {place.partition(':')[0]}")
-    root = Path(place).absolute()
-    root.mkdir(parents=True, exist_ok=True)
-    return Folder(root)
+    return Folder(_made(Path(place).absolute()))
+
+
+@lru_cache(maxsize=16)
+def _made(root: Path) -> Path:
+    """The folder, made by this process once at most.
+
+    Where it vanishes later its disk is most likely unmounted: what would be written to a new folder
+    in its place would be lost to everybody, so readiness has to tell of it instead.
+    """
+    with writing("the media store"):
+        root.mkdir(parents=True, exist_ok=True)
+    return root
 
 
 def _bucket(place: str, settings: Settings, clock: Callable[[], int]) -> Bucket:

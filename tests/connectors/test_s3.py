@@ -252,6 +252,24 @@ def test_the_media_store_is_a_folder_of_the_data_folder_by_default(tmp_path: Pat
     assert (tmp_path / "media").is_dir()
 
 
+def test_a_media_store_that_vanishes_is_told_of_and_not_made_anew(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+    open_media_store(settings).check("writes")
+    (tmp_path / "media").rmdir()
+
+    with pytest.raises(SourceNotFound):
+        open_media_store(settings).check("writes")
+
+    assert not (tmp_path / "media").exists()
+
+
+def test_a_media_store_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CuttingRoomError):
+        open_media_store(Settings(media_store=str(tmp_path / "file" / "media")))
+
+
 def test_an_endpoint_that_trickles_does_not_hold_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
