@@ -490,17 +490,26 @@ def key_parts(key: str) -> tuple[str, ...]:
     ('a', 'b.mp4')
     """
     parts = tuple(key.split("/"))
-    bad = (
-        len(key) > 1024
-        or _UNSPEAKABLE.search(key)
-        or any(
-            part in {"", ".", ".."} or part.startswith(TEMP_PREFIX) or len(part.encode()) > 255
-            for part in parts
-        )
-    )
-    if bad:
-        raise FieldInvalid("a path is names joined by single slashes", code="file_id_invalid")
+    why = _unfit(key, parts)
+    if why is not None:
+        raise FieldInvalid(why, code="file_id_invalid")
     return parts
+
+
+def _unfit(key: str, parts: tuple[str, ...]) -> str | None:
+    if len(key) > 1024:
+        return "a path has at most 1024 characters"
+    if "\\" in key:
+        return "a path has no backslash"
+    if _UNSPEAKABLE.search(key):
+        return "a path has no control characters, as a line feed is one"
+    if any(part in {"", ".", ".."} for part in parts):
+        return "a path is names joined by single slashes, none of them . or .."
+    if any(len(part.encode()) > 255 for part in parts):
+        return "a name of a path has at most 255 bytes"
+    if any(part.startswith(TEMP_PREFIX) for part in parts):
+        return f"names that begin with {TEMP_PREFIX} are this service's own"
+    return None
 
 
 def paged(entries: Iterable[Entry], query: Query) -> Page:

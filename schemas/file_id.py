@@ -72,17 +72,21 @@ def is_clip(text: str) -> bool:
 
 def check_path(text: str) -> None:
     """Refuse a fileId with control characters, empty segments, `.` or `..`."""
-    parts = text.split("/")
-    if (
-        not text
-        or len(text) > _MAX_LENGTH
-        or _FORBIDDEN.search(text)
-        or any(part in {"", ".", ".."} for part in parts)
-    ):
-        raise FieldInvalid(
-            "a fileId has 1 to 512 characters and no control characters, empty or dot segments",
-            code="file_id_invalid",
-        )
+    why = _unfit(text)
+    if why is not None:
+        raise FieldInvalid(why, code="file_id_invalid")
+
+
+def _unfit(text: str) -> str | None:
+    if not 1 <= len(text) <= _MAX_LENGTH:
+        return f"a fileId has 1 to {_MAX_LENGTH} characters"
+    if "\\" in text:
+        return "a fileId has no backslash"
+    if _FORBIDDEN.search(text):
+        return "a fileId has no control characters, as a line feed is one"
+    if any(part in {"", ".", ".."} for part in text.split("/")):
+        return "a fileId is names joined by single slashes, none of them . or .."
+    return None
 
 
 def _instant(text: str) -> tuple[str, int]:

@@ -216,6 +216,22 @@ def test_a_clip_is_told_from_a_file(text: str, clip: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a\nb", "line feed"),
+        ("a\\b", "backslash"),
+        ("x" * 513, "512 characters"),
+        ("", "512 characters"),
+        ("a//b", "single slashes"),
+        ("a/../b", "single slashes"),
+    ],
+)
+def test_a_refused_path_is_told_why(text: str, why: str) -> None:
+    with pytest.raises(FieldInvalid, match=why):
+        check_path(text)
+
+
+@pytest.mark.parametrize(
     "text", ["a", "a/b/c.mp4", "ä/ö", "a b", "..a", "a..", "%2e%2e", "x" * 512]
 )
 def test_ordinary_paths_pass(text: str) -> None:
