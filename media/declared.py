@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,14 +12,17 @@ _MOST_RIFF, _SLOPPY_BYTES = 0x7FFF_0000, 64
 _TAG, _FILESIZE = struct.Struct(">B3s7s"), b"\x00\x08filesize\x00"
 _SCRIPT, _MAX_SCRIPT_BYTES, _MAX_TAGS = 18, 1024 * 1024, 4_000_000
 _COUNT_BYTES, _MOST_BYTES = 4, 1 << 50
+# What stands before the place of the last partition: two versions, a grid, two other places.
+_MXF_KEY_BYTES, _MXF_FOOTER_AT, _MXF_HEAD_BYTES = 16, 24, 64
 
 
 def lacking_bytes(container: str, path: Path, size: int) -> int:
     """What a file of this size lacks, as far as its container tells; 0 where it does not."""
-    if container not in {"wav", "avi", "flv"}:
+    tells = _TELLING.get(container)
+    if tells is None:
         return 0
     with path.open("rb") as file:
-        return _of_flv(file, size) if container == "flv" else _of_riff(file, size)
+        return tells(file, size)
 
 
 def _of_riff(file: BinaryIO, size: int) -> int:
@@ -26,6 +30,30 @@ def _of_riff(file: BinaryIO, size: int) -> int:
     declared = int.from_bytes(file.read(8)[4:8], "little")
     lacking = declared + 8 - size
     return lacking if declared < _MOST_RIFF and lacking > _SLOPPY_BYTES else 0
+
+
+def _of_mxf(file: BinaryIO, size: int) -> int:
+    """Its first partition tells where the last one begins; nothing where it was not closed."""
+    head = file.read(_MXF_HEAD_BYTES)
+    footer_at = _MXF_KEY_BYTES + 1 + _ber_bytes(head[_MXF_KEY_BYTES:]) + _MXF_FOOTER_AT
+    footer = int.from_bytes(head[footer_at : footer_at + 8], "big")
+    if not 0 < footer < _MOST_BYTES:
+        return 0
+    file.seek(footer)
+    length = file.read(_MXF_HEAD_BYTES)[_MXF_KEY_BYTES:]
+    held = _MXF_KEY_BYTES + 1 + _ber_bytes(length) + _ber(length)
+    return max(0, footer + held - size)
+
+
+def _ber(data: bytes) -> int:
+    """A length as MXF spells it: itself, or how many bytes of it follow."""
+    if not data or data[0] < 0x80:
+        return data[0] if data else 0
+    return int.from_bytes(data[1 : 1 + _ber_bytes(data)], "big")
+
+
+def _ber_bytes(data: bytes) -> int:
+    return min(8, data[0] & 0x7F) if data and data[0] >= 0x80 else 0
 
 
 def _of_flv(file: BinaryIO, size: int) -> int:
@@ -80,3 +108,11 @@ def _tag(file: BinaryIO, at: int) -> tuple[int, int]:
         return 0, 0
     kind, length, _ = _TAG.unpack(head)
     return kind & 0x1F, int.from_bytes(length, "big")
+
+
+_TELLING: dict[str, Callable[[BinaryIO, int], int]] = {
+    "wav": _of_riff,
+    "avi": _of_riff,
+    "flv": _of_flv,
+    "mxf": _of_mxf,
+}

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from media.declared import lacking_bytes
 from media.probe import ProbeLimits, ProbeRequest
 from media.sniff import HEAD_BYTES
-from media.turning import is_mirrored
+from media.turning import is_mirrored, quarter_turn
 from schemas.errors import CorruptMedia, TooLarge
 from schemas.media import Mastering, MediaInfo, StreamInfo
 
@@ -99,6 +99,7 @@ def _info(request: ProbeRequest, container: InputContainer) -> MediaInfo:
         container=request.container,
         size=request.size,
         lacking_bytes=lacking_bytes(request.container, Path(request.path), request.size),
+        chapters=len(container.chapters()),
         duration_ms=_milliseconds(whole_us),
         start_ms=_milliseconds(container.start_time),
         bitrate_bps=container.bit_rate or None,
@@ -234,9 +235,12 @@ def _first_frames(container: InputContainer, *, strict: bool) -> dict[int, _Flag
 def _flags(frame: Any) -> _Flags:
     if not isinstance(frame, av.VideoFrame):
         return {}
+    turned = int(frame.rotation)
+    tilted = quarter_turn(turned) == 0 and min(turned % 360, -turned % 360) > 1
     found = {
-        "rotation_deg": int(frame.rotation) % 360,
-        "mirrored": is_mirrored(frame),
+        "rotation_deg": quarter_turn(turned),
+        "tilted_deg": turned % 360 if tilted else 0,
+        "mirrored": not tilted and is_mirrored(frame),
         "mastering": _mastering(frame.side_data.get("MASTERING_DISPLAY_METADATA")),
         "light_levels": _light_levels(frame.side_data.get("CONTENT_LIGHT_LEVEL")),
     }

@@ -10,7 +10,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from PIL import Image
 
 from media.sprite_tone import is_hdr, to_sdr
-from media.turning import is_mirrored
+from media.turning import is_mirrored, quarter_turn
 
 _UNSPECIFIED = 2
 _HD_LINES = 720
@@ -23,7 +23,7 @@ _TURNS = {
 
 def still(frame: Any, size: tuple[int, int]) -> Image.Image:
     """The frame as it is shown, filling `size`."""
-    turn = round(frame.rotation / 90) * 90 % 360
+    turn = quarter_turn(int(frame.rotation))
     width, height = (size[1], size[0]) if turn % 180 else size
     # Two fields are two moments: where lines would comb, only the first field is shown.
     hdr = is_hdr(frame.color_trc) and not frame.interlaced_frame

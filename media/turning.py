@@ -22,6 +22,16 @@ _TURNS = {
 }
 
 
+def quarter_turn(degrees: int) -> int:
+    """The quarter turn that is meant; none where it is none.
+
+    >>> quarter_turn(-90), quarter_turn(89), quarter_turn(45)
+    (270, 90, 0)
+    """
+    nearest = round(degrees / 90) * 90
+    return nearest % 360 if abs(degrees - nearest) <= 1 else 0
+
+
 def is_mirrored(frame: Any) -> bool:
     """Whether a decoded picture is flagged to be shown as in a mirror."""
     matrix = frame.side_data.get("DISPLAYMATRIX")

@@ -16,6 +16,7 @@ from schemas.errors import CorruptMedia
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _NUMBER = re.compile(r"\$Number(?:%0(\d)d)?\$")
 _LENGTH = re.compile(r'(\bmediaPresentationDuration=")([^"]{2,40})(")')
+_BANDWIDTH = re.compile(r'(<Representation\b[^>]*?\bbandwidth=")\d+(")')
 _MOST_SEGMENTS = 500_000
 
 
@@ -61,9 +62,14 @@ def length_us(text: str) -> int:
 
 
 def exact(text: str, tracks: tuple[Representation, ...]) -> str:
-    """The manifest, its length up to the last track's end: ffmpeg cuts it to tenths of a second."""
+    """The manifest with the bandwidth of each track, and its length up to the last track's end.
+
+    ffmpeg cuts the length to tenths of a second, and tells of a copied track its average.
+    """
     length_s = f"{max(track.end_us for track in tracks) / 1_000_000:.6f}"
-    return _LENGTH.sub(rf"\g<1>PT{length_s}S\g<3>", text, count=1)
+    rates = iter(tracks)
+    told = _BANDWIDTH.sub(lambda m: f"{m[1]}{next(rates).bandwidth_bps}{m[2]}", text)
+    return _LENGTH.sub(rf"\g<1>PT{length_s}S\g<3>", told, count=1)
 
 
 def _check_head(root: etree._Element) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 
-from pipelines import dash_reader, hls_writer
+from pipelines import dash_reader, hls_writer, rates
 from pipelines.codec_names import codec_names
 from pipelines.ffargs import Output, Sound
 from pipelines.hls_writer import LadderTrack, TextTrack
@@ -277,12 +278,24 @@ def _dash_steps(
     for track in tracks:
         _all_there((track.init, *track.segments), produced)
     return [
-        WriteText(name=output.name, text=dash_reader.exact(text, tracks)),
+        WriteText(name=output.name, text=dash_reader.exact(text, _measured(tracks, produced))),
         *(
             _probe_parts(_checked(output, label), track.init, track.segments)
             for label, track in by_label.items()
         ),
     ]
+
+
+def _measured(
+    tracks: tuple[dash_reader.Representation, ...], produced: Produced
+) -> tuple[dash_reader.Representation, ...]:
+    """The tracks, each with what it takes at most."""
+    measured = []
+    for track in tracks:
+        lengths = [b - a for a, b in pairwise((0, *track.boundaries_us))]
+        peak_bps = rates.peak_bps([produced.sizes[name] for name in track.segments], lengths)
+        measured.append(track.model_copy(update={"bandwidth_bps": peak_bps}))
+    return tuple(measured)
 
 
 def _hold(rung: Rung, length_us: int, made: Design, facts: RenditionFacts) -> None:
@@ -331,18 +344,15 @@ def _track(
     name = _playlist(output, label)
     playlist = hls_writer.media(produced.text(name), name)
     sizes = [produced.sizes[segment] for segment in hls_writer.names(playlist)]
-    rates = [
-        size * 8_000_000 // max(1, segment.duration_us)
-        for size, segment in zip(sizes, playlist.segments, strict=True)
-    ]
+    lengths = [segment.duration_us for segment in playlist.segments]
     picture = number < len(output.pictures)
     header = produced.headers[_header(output, label)]
     return LadderTrack(
         label=label,
         uri=name,
         codec=codec_names(header)[0],
-        peak_bps=max(rates),
-        average_bps=sum(sizes) * 8_000_000 // max(1, hls_writer.length_us(playlist)),
+        peak_bps=rates.peak_bps(sizes, lengths),
+        average_bps=rates.average_bps(sizes, lengths),
         **(
             _seen(made, output.pictures[number], facts)
             if picture

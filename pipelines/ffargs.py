@@ -150,6 +150,13 @@ def ladder(wanted: Encoding) -> tuple[str, ...]:
     return tuple(str(argument) for argument in merged.get_args())
 
 
+def without_chapters(wanted: Encoding) -> frozenset[int]:
+    """The outputs that hold no chapters: ladders, and files that one encoder writes together."""
+    groups = _groups(wanted)
+    kept = {g[0].name for g in groups if len(g) == 1 and g[0].form == "file"}
+    return frozenset(n for n, output in enumerate(wanted.outputs) if output.name not in kept)
+
+
 def loudness_pass(source: LocalInput, sound: Sound) -> tuple[str, ...]:
     """The arguments of the first pass of EBU R128: it decodes, measures, and says so as JSON."""
     opened = ffmpeg.input(f"file:{source.path}", **_input_options(source))

@@ -269,17 +269,22 @@ def encode_plan(command: CreateRenditions, facts: RenditionFacts, cube: str | No
 def _turns_kept(source: Source, made: Design) -> list[Step]:
     """Newer encoders forget the flag of a picture that is not turned while it is decoded."""
     video = source.video
-    if video is None or not _is_turned(video):
+    if video is None or not (_is_turned(video) or video.tilted_deg):
         return []
     return [
         Turn(name=output.name, degrees=video.rotation_deg, mirrored=video.mirrored)
         for output in made.encoding.outputs
         if any(
-            made.encoding.pictures[number].recipe.rotation == "keep"
+            (made.encoding.pictures[number].recipe.rotation == "keep" or _unflagged(output, video))
             and not made.encoding.pictures[number].copied
             for number in output.pictures
         )
     ]
+
+
+def _unflagged(output: Output, video: StreamInfo) -> bool:
+    """Whether the file of a tilted picture may have got its flag, which is taken away."""
+    return video.tilted_deg != 0 and (output.form, output.container) == ("file", "mp4")
 
 
 def _sidecar_steps(source: Source, duration_ms: int) -> list[Step]:
@@ -336,22 +341,31 @@ class _Designer:
         length_us = max(rung.expect_us for rung in self._rungs)
         subtitles = self._source.subtitles
         burns = any(p.base.burn_in for p in self._pictures)
+        encoding = Encoding(
+            source=self._source.input,
+            video=None if video is None else video.index,
+            keep_rotation=any(p.recipe.rotation == "keep" for p in self._pictures)
+            or bool(video and video.tilted_deg),
+            subtitles=subtitles.index if subtitles and burns else None,
+            cube=CUBE if any(p.base.tone_map for p in self._pictures) else None,
+            pictures=cascaded(tuple(self._pictures), tuple(self._shapes)),
+            sounds=tuple(self._sounds),
+            outputs=tuple(self._outputs),
+        )
         return Design(
-            encoding=Encoding(
-                source=self._source.input,
-                video=None if video is None else video.index,
-                keep_rotation=any(p.recipe.rotation == "keep" for p in self._pictures),
-                subtitles=subtitles.index if subtitles and burns else None,
-                cube=CUBE if any(p.base.tone_map for p in self._pictures) else None,
-                pictures=cascaded(tuple(self._pictures), tuple(self._shapes)),
-                sounds=tuple(self._sounds),
-                outputs=tuple(self._outputs),
-            ),
+            encoding=encoding,
             rungs=tuple(self._rungs),
             sizes=tuple(shape.made for shape in self._shapes),
             duration_ms=-(-length_us // 1000),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._without_chapters(encoding)),
         )
+
+    def _without_chapters(self, encoding: Encoding) -> list[str]:
+        count, without = self._source.info.chapters, ffargs.without_chapters(encoding)
+        names = [rung.recipe.name for rung in self._rungs if rung.output in without]
+        if not count or not names:
+            return []
+        return [f"{count} chapter(s) of the source are not in {', '.join(names)}"]
 
     def _left_out(self) -> list[str]:
         """What of the source is in nothing that is made."""
@@ -369,7 +383,9 @@ class _Designer:
         others = sum(self._source.moves(s) for s in streams if s.kind == "video") - 1
         if others > 0 and self._pictures:
             found.append(f"{others} further picture(s) of the source were left out")
-        data = sum(stream.kind == "data" for stream in streams)
+        # MP4 lists its chapters as one more track.
+        count = self._source.info.chapters
+        data = sum(s.kind == "data" and not (count and s.frames == count) for s in streams)
         return found + ([f"{data} data track(s) of the source were left out"] if data else [])
 
     def _add(self, recipe: Profile) -> None:
@@ -409,6 +425,11 @@ class _Designer:
         formed = shape(shown_size(video, turned=wanted.rotation == "apply"), wanted)
         if formed.shrunk:
             notes.append(f"the source has fewer pixels: {formed.made[0]}x{formed.made[1]} was made")
+        if video.tilted_deg:
+            notes.append(
+                f"the source says its picture is turned by about {video.tilted_deg} degrees, no "
+                "quarter turn: it is shown as if it were not turned"
+            )
         self._pictures.append(self._decided(recipe, wanted, video, formed, notes))
         self._shapes.append(formed)
         return len(self._pictures) - 1
@@ -730,7 +751,8 @@ def _plain(picture: Picture) -> bool:
 
 
 def _turns(wanted: VideoRecipe, video: StreamInfo) -> bool:
-    return wanted.rotation == "apply" and _is_turned(video)
+    # What is copied keeps its flag, also one that nobody obeys.
+    return wanted.rotation == "apply" and (_is_turned(video) or video.tilted_deg != 0)
 
 
 def _is_turned(video: StreamInfo) -> bool:

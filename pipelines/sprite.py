@@ -17,6 +17,7 @@ from schemas.commands import MakeThumbnails
 from schemas.connectors import Destination, Published
 from schemas.cuts import CutRequest, MediaIndex
 from schemas.errors import (
+    CorruptMedia,
     InFuture,
     InvalidCommand,
     MissingSegments,
@@ -132,6 +133,13 @@ def video_of(info: MediaInfo) -> StreamInfo:
     if not videos:
         raise UnsupportedMedia("it holds no video, so there is no picture to take")
     return max(videos, key=lambda s: (s.default, -s.index))
+
+
+def checked(info: MediaInfo) -> MediaInfo:
+    """What the file holds; refused where it was cut off."""
+    if info.lacking_bytes:
+        raise CorruptMedia(f"the file is cut off: {info.lacking_bytes} bytes are not there")
+    return info
 
 
 def duration_ms(command: MakeThumbnails, facts: SpriteFacts) -> int:

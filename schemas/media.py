@@ -238,7 +238,8 @@ class StreamInfo(Value):
     """One stream of a file as a jailed probe found it; unknown values are None.
 
     Where `mirrored` its picture is shown upside down, and turned after that. `light_levels` are
-    the most light of a pixel and of a frame's average (CTA-861.3), in cd/m2.
+    the most light of a pixel and of a frame's average (CTA-861.3), in cd/m2. A turn that is no
+    quarter is `tilted_deg`: players show such a picture as if it were not turned, and so do we.
     """
 
     index: int
@@ -260,6 +261,7 @@ class StreamInfo(Value):
     frames: int | None = None
     field_order: str | None = None
     rotation_deg: int = 0
+    tilted_deg: int = 0
     mirrored: bool = False
     color_primaries: str | None = None
     color_transfer: str | None = None
@@ -278,6 +280,7 @@ class MediaInfo(Value):
     container: str
     size: int
     lacking_bytes: int = 0
+    chapters: int = 0
     duration_ms: int | None
     start_ms: int | None = None
     bitrate_bps: int | None = None

@@ -60,7 +60,7 @@ def look(command: MakeThumbnails, facts: SpriteFacts, run: Run) -> SpriteFacts:
         return known.model_copy(update={"request": request, "index": cutting.index(request, run)})
     path, server = run.workspace / sprite.SOURCE, world_of(run).media
     jail = Jail(workspace=run.workspace)
-    info = probe(server, path, jail=jail, control=run.check)
+    info = sprite.checked(probe(server, path, jail=jail, control=run.check))
     video = sprite.video_of(info)
     lasts_ms = info.duration_ms
     if lasts_ms is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -216,6 +217,44 @@ def test_an_flv_cut_off_between_two_tags_still_tells_its_size(
     path.write_bytes(whole[:-last])
 
     assert probe(server, path, jail=workspace.jail()).lacking_bytes == last
+
+
+@pytest.mark.parametrize("kept", ["all", "half", "nine tenths"])
+def test_an_mxf_is_held_against_its_last_partition(
+    server: ForkServer, workspace: Workspace, kept: str
+) -> None:
+    path = workspace.file("a.mxf")
+    picture = "testsrc2=s=64x48:r=25:d=1"
+    sources.run("-f", "lavfi", "-i", picture, "-c:v", "mpeg2video", str(path))
+    whole = path.read_bytes()
+    share = {"all": 10, "half": 5, "nine tenths": 9}[kept]
+    path.write_bytes(whole[: len(whole) * share // 10])
+
+    found = probe(server, path, jail=workspace.jail())
+
+    assert (found.lacking_bytes > 0) == (kept != "all")
+
+
+def test_chapters_and_a_tilt_are_told(server: ForkServer, workspace: Workspace, clip: Path) -> None:
+    told = workspace.file("chapters.txt")
+    head = ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\n"
+    told.write_text(f"{head}START=0\nEND=500\ntitle=one\n")
+    path = workspace.file("a.mp4")
+    sources.run(
+        *("-i", str(clip), "-i", str(told), "-map", "0", "-map_metadata", "1", "-c", "copy"),
+        str(path),
+    )
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    across, down = round(0.8 * 65536), round(0.6 * 65536)
+    data[matrix : matrix + 20] = struct.pack(">5i", across, down, 0, -down, across)
+    path.write_bytes(data)
+
+    found = probe(server, path, jail=workspace.jail())
+
+    video = next(s for s in found.streams if s.kind == "video")
+    assert found.chapters == 1
+    assert (video.rotation_deg, video.tilted_deg) == (0, 324)
 
 
 def test_frames_at_no_rate_are_not_taken_for_ticks_of_a_clock(

@@ -8,7 +8,7 @@ from typing import Any
 import m3u8
 import pytest
 
-from pipelines import dash_reader, hls_writer
+from pipelines import dash_reader, hls_writer, rates
 from pipelines.codec_names import codec_names
 from pipelines.hls_writer import LadderTrack
 from schemas.errors import CorruptMedia
@@ -109,6 +109,47 @@ def test_a_manifest_is_told_how_long_it_is_from_its_segments() -> None:
 
     assert dash_reader.length_us(told) == 5_200_000
     assert dash_reader.representations(told) == tracks
+
+
+def test_a_manifest_is_told_what_each_track_takes_at_most() -> None:
+    second = MPD.partition("<AdaptationSet")[2].partition("</Period>")[0].replace('"0"', '"1"')
+    text = MPD.replace("</Period>", f"<AdaptationSet{second}</Period>")
+    tracks = [
+        track.model_copy(update={"bandwidth_bps": 700 + number})
+        for number, track in enumerate(dash_reader.representations(text))
+    ]
+
+    told = dash_reader.exact(text, tuple(tracks))
+
+    assert [t.bandwidth_bps for t in dash_reader.representations(told)] == [700, 701]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lengths_us", "peak_bps"),
+    [
+        ([1000, 3000, 1000], [2_000_000] * 3, 12_000),
+        ([1000, 1000, 500], [2_000_000, 2_000_000, 40_000], 5_883),
+        ([10], [40_000], 2_000),
+        ([1000, 2500, 500], [4_000_000, 2_000_000, 4_000_000], 10_000),
+        ([], [], 0),
+    ],
+    ids=["one is large", "a short last one", "only one", "they differ in length", "none"],
+)
+def test_a_short_last_segment_alone_makes_no_peak(
+    sizes: list[int], lengths_us: list[int], peak_bps: int
+) -> None:
+    assert rates.peak_bps(sizes, lengths_us) == peak_bps
+
+
+def test_whoever_buffers_twice_the_longest_segment_plays_on_at_the_peak() -> None:
+    sizes, lengths_us = [900, 2500, 500, 3000, 700], [4_000_000, 2e6, 3_900_000, 2e6, 80_000]
+
+    peak_bps = rates.peak_bps(sizes, [round(length) for length in lengths_us])
+
+    for first in range(len(sizes)):
+        for last in range(first, len(sizes)):
+            bits, waited_us = 8 * sum(sizes[first : last + 1]), sum(lengths_us[first:last])
+            assert bits <= peak_bps * (2 * max(lengths_us) + waited_us) / 1e6
 
 
 @pytest.mark.parametrize(

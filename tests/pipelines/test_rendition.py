@@ -16,6 +16,7 @@ from schemas.commands import CreateRenditions
 from schemas.connectors import ConnectorRef, Destination
 from schemas.errors import CorruptMedia, FieldInvalid, UnsupportedMedia
 from schemas.media import MediaInfo, StreamInfo
+from schemas.plans import Turn
 from schemas.profiles import Profile
 from schemas.renditions import Loudness, Pace, TrackPace
 
@@ -180,6 +181,39 @@ def test_a_picture_is_copied_exactly_where_it_meets_the_recipe(
 
     assert found.encoding.pictures[0].copied == copied
     assert any("copied" in note for note in found.rungs[0].notes) or not copied
+
+
+def test_a_turn_that_is_no_quarter_is_left_out_and_said_so() -> None:
+    source = a_source(a_video(tilted_deg=30), a_sound())
+
+    found = made(source, a_video_recipe())
+
+    assert found.sizes == ((1920, 1080),)
+    assert found.encoding.keep_rotation
+    assert not found.encoding.pictures[0].copied
+    assert any("about 30 degrees" in note for note in found.rungs[0].notes)
+    steps = encode_plan(a_command(a_video_recipe()), RenditionFacts(source=source), None).steps
+    assert [(s.degrees, s.mirrored) for s in steps if isinstance(s, Turn)] == [(0, False)]
+
+
+@pytest.mark.parametrize(
+    ("recipes", "notes"),
+    [
+        ((a_recipe(),), ()),
+        ((a_recipe(packaging="hls"),), ("2 chapter(s) of the source are not in r",)),
+    ],
+    ids=["a file", "a ladder"],
+)
+def test_chapters_are_no_track_that_is_left_out(
+    recipes: tuple[Profile, ...], notes: tuple[str, ...]
+) -> None:
+    source = a_source()
+    listed = StreamInfo(index=2, kind="data", codec="unknown", frames=2)
+    info = source.info.model_copy(update={"chapters": 2, "streams": (*source.info.streams, listed)})
+
+    found = made(source.model_copy(update={"info": info}), *recipes)
+
+    assert found.notes == notes
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pipelines.sprite import SpriteFacts
 from pipelines.window import Selection
 from schemas.commands import MakeThumbnails
 from schemas.connectors import Destination
-from schemas.errors import InvalidCommand, TooLarge, UnsupportedMedia
+from schemas.errors import CorruptMedia, InvalidCommand, TooLarge, UnsupportedMedia
 from schemas.media import MediaInfo, Segment, StreamInfo
 from schemas.plans import Plan
 from schemas.thumbnails import Pictures, Shot
@@ -91,6 +91,14 @@ def test_a_picture_keeps_the_shape_it_is_shown_in(
     grid = getattr(step, "grid", None)
     assert grid is not None
     assert (min(grid.width, 160), grid.height) == size
+
+
+def test_a_file_that_was_cut_off_is_refused() -> None:
+    info = MediaInfo(container="mxf", size=1, duration_ms=1, streams=())
+
+    assert sprite.checked(info) is info
+    with pytest.raises(CorruptMedia, match="5 bytes are not there"):
+        sprite.checked(info.model_copy(update={"lacking_bytes": 5}))
 
 
 def test_sound_alone_is_refused() -> None:
