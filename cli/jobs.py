@@ -7,8 +7,9 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.show import progress_bar, shown
 from cli.stack import Credentials
@@ -18,6 +19,7 @@ from schemas.jobs import State
 
 WATCH_S = 24 * 3600
 LISTED = 200
+ID_WIDTH = 30
 
 
 def client_of(data: Path) -> Client:
@@ -37,11 +39,19 @@ def show_list(data: Path, state: State | None, console: Console, *, as_json: boo
             for job in found:
                 console.print_json(job.model_dump_json(by_alias=True), indent=None)
         else:
-            _show_table(islice(found, LISTED), console)
+            show_table(islice(found, LISTED), console)
 
 
-def _show_table(found: Iterable[Job], console: Console) -> None:
-    table = Table("id", "kind", "state", "stage", "progress", "attempt", "created", "error")
+def show_table(found: Iterable[Job], console: Console) -> None:
+    """Some jobs, one a line as far as there is room."""
+    # Without its end an id is of no use: the rest is broken before it.
+    names = ("kind", "state", "stage", "progress", "attempt", "created", "error")
+    table = Table(
+        Column("id", no_wrap=True, min_width=ID_WIDTH),
+        *(Column(name, overflow="fold") for name in names),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for job in found:
         table.add_row(
             job.id,
@@ -63,9 +73,13 @@ def show(data: Path, job_id: str, console: Console) -> None:
 
 
 def watch(data: Path, job_id: str, console: Console) -> bool:
-    """Follow a job on a progress bar until it ends; whether it succeeded."""
+    """Follow a job on a progress bar until it ends, and say how; whether it succeeded."""
     with client_of(data) as client:
-        return follow(client, job_id, console, WATCH_S).state == "succeeded"
+        job = follow(client, job_id, console, WATCH_S)
+    _say(job, console)
+    if job.error is not None:
+        console.print(f"{job.error.code}: {job.error.message}", markup=False)
+    return job.state == "succeeded"
 
 
 def cancel(data: Path, job_id: str, console: Console) -> None:

@@ -32,6 +32,8 @@ app.add_typer(users, name="users")
 epg = typer.Typer(no_args_is_help=True, help="Look into programme guides.")
 app.add_typer(epg, name="epg")
 
+PIPED_WIDTH = 1000
+
 Cidrs = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,12 +47,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 def out() -> Console:
     """Where results go."""
-    return Console(highlight=False)
+    return _console(stderr=False)
 
 
 def err() -> Console:
     """Where progress and complaints go."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        # Programs read line by line: none is broken where a terminal would end.
+        made.width = PIPED_WIDTH
+    return made
 
 
 def _version(asked: bool) -> None:

@@ -10,7 +10,7 @@ from schemas.times import rfc3339
 
 
 def progress_bar(console: Console) -> Progress:
-    """The bar every command shows: what is done, how far, how long."""
+    """The bar every command shows on a terminal: what is done, how far, how long."""
     return Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -18,6 +18,7 @@ def progress_bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.fields[eta]}"),
         console=console,
+        disable=not console.is_terminal,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from schemas.ledger import LEASE_MS
 from store.client import Store
 
 QUIET_AFTER_RESTART_S = 4.0
@@ -28,7 +29,7 @@ class Leases:
         uptime = self._store.uptime_s()
         if uptime is not None and uptime < QUIET_AFTER_RESTART_S:
             return Reaped(0, 0)
-        return Reaped(*self._store.run("reap", BATCH))
+        return Reaped(*self._store.run("reap", BATCH, LEASE_MS))
 
     def release(self, owner: str) -> int:
         """The owner's process is dead: all its jobs start again now; how many there were."""

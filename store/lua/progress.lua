@@ -17,7 +17,9 @@ set_state(job, 'running')
 if was == 'waiting' then
   emit(job, 'job.started', {})
 end
-if NOW - tonumber(job.progress_event_ms or '0') >= 1000 then
+local since = NOW - tonumber(job.progress_event_ms or '0')
+-- Below nothing: the clock was set back.
+if since >= 1000 or since < 0 then
   set(job, 'progress_event_ms', int(NOW))
   local data = {}
   if stage ~= '' then data.stage = stage end

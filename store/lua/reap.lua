@@ -1,5 +1,10 @@
--- reap(limit): lapsed leases and due jobs, back to their queues.
+-- reap(limit, lease_ms): lapsed leases and due jobs, back to their queues.
 local limit = tonumber(ARGV[1])
+local longest = int(NOW + tonumber(ARGV[2]))
+-- No lease reaches further, unless the clock was set back: a dead worker's would be kept as long.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leases', '(' .. longest, '+inf')) do
+  redis.call('ZADD', P .. 'leases', longest, id)
+end
 local lapsed = redis.call('ZRANGEBYSCORE', P .. 'leases', '-inf', int(NOW), 'LIMIT', 0, limit)
 for _, id in ipairs(lapsed) do
   local job = read(id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 
 from schemas.errors import Conflict, LeaseLost, NotFound, QueueFull
 from schemas.jobs import MAX_ATTEMPTS, JobError
-from schemas.ledger import Lease
+from schemas.ledger import LEASE_MS, Lease
 from schemas.times import parse_rfc3339
 from store.client import Store
 from store.events import Events
@@ -500,3 +501,30 @@ def test_old_records_are_forgotten(jobs: Jobs, store: Store) -> None:
 
     assert [found.id for found in jobs.list("t1").items] == [kept.id]
     assert not [key for key in store.client.keys("*") if job.id in key]
+
+
+def test_a_clock_set_back_keeps_no_dead_workers_lease(
+    jobs: Jobs, ledger: RedisLedger, store: Store
+) -> None:
+    jobs.accept(a_clip_command())
+    lease = claimed(ledger)
+    hour_ahead_ms = store.client.zscore("cr:leases", lease.job_id) + 3_600_000
+    store.client.zadd("cr:leases", {lease.job_id: hour_ahead_ms})
+
+    Leases(store).reap()
+
+    left_ms = store.client.zscore("cr:leases", lease.job_id) - time.time() * 1000
+    assert left_ms <= LEASE_MS
+
+
+def test_a_clock_set_back_silences_no_progress(
+    jobs: Jobs, ledger: RedisLedger, store: Store
+) -> None:
+    job = jobs.accept(a_clip_command()).job
+    lease = claimed(ledger)
+    hour_ahead_ms = int(time.time() * 1000) + 3_600_000
+    store.client.hset(f"cr:job:{job.id}", "progress_event_ms", hour_ahead_ms)
+
+    ledger.progress(lease, "fetching", 0.5, None)
+
+    assert "job.progress" in {event.type for event in Events(store).after("t1", None)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from schemas.commands import ClipFromStream
+from schemas.ledger import LEASE_MS
 from schemas.plans import Plan
 from store import keys
 from store.client import Store
@@ -250,7 +251,7 @@ def test_with_all_places_taken_a_job_that_would_wait_is_given_back(
         studio.aired |= {"first", "second"}
         studio.becomes(first, "succeeded")
         until(
-            lambda: studio.store.run("reap", 10) and studio.state(second) == "succeeded",
+            lambda: studio.store.run("reap", 10, LEASE_MS) and studio.state(second) == "succeeded",
             "the time of the other",
         )
 
