@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Annotated
 
 from fastapi import Header, Path, Query
@@ -57,16 +58,29 @@ IfMatch = Annotated[
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="an ETag held already; 304 where current")
 ]
+_KEY = partial(
+    Header, alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$"
+)
 IdempotencyKey = Annotated[
     str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
+    _KEY(
         description="the same key and body give the first answer again, for a day; any other "
         "request under it is 409 `idempotency_conflict`. While the first is being answered, the "
-        "same is 409 `idempotency_in_progress`: ask again after `Retry-After`.",
+        "same is 409 `idempotency_in_progress`: ask again after `Retry-After`."
+    ),
+]
+KeyOfAsking = Annotated[
+    str | None,
+    _KEY(
+        description="taken, but nothing is kept under it: this only asks, and asks anew each time, "
+        "whatever the body"
+    ),
+]
+KeyOfLogin = Annotated[
+    str | None,
+    _KEY(
+        description="taken, but nothing is kept under it: the answer is for one person and this "
+        "moment alone (tokens, secrets, codes), so a repeated request is judged anew"
     ),
 ]
 DEFAULT = DEFAULT_LIMIT

@@ -17,7 +17,7 @@ from api_gateway.answers import answer, conditional
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From, TokensView
 from api_gateway.mail import Letter
-from api_gateway.params import IdempotencyKey
+from api_gateway.params import KeyOfLogin
 from api_gateway.policy import Email, Secret, TenantRef, check_password
 from api_gateway.problems import Problem, TenantChoice, wrong
 from api_gateway.routing import operation, router
@@ -131,7 +131,7 @@ class KeysView(WireValue):
     ),
 )
 async def authenticate(
-    request: Request, deps: Deps, body: LoginBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: LoginBody, _: KeyOfLogin = None
 ) -> Response:
     """Tokens, or a challenge that leads to them."""
     async with logins.floor(deps):
@@ -160,7 +160,7 @@ async def authenticate(
     ),
 )
 async def change_temporary_password(
-    request: Request, deps: Deps, body: TemporaryBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: TemporaryBody, _: KeyOfLogin = None
 ) -> Response:
     """The temporary one is used up by this."""
     given, wanted = _plain(body.temporary_password), _plain(body.new_password)
@@ -189,7 +189,7 @@ async def change_temporary_password(
     **operation(None, *(400, 413, 415, 422), example={"email": "admin@example.com"}, limited=True),
 )
 async def recover_password(
-    request: Request, deps: Deps, body: RecoverBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: RecoverBody, _: KeyOfLogin = None
 ) -> Response:
     """The same answer, as fast, whether the address is known or not: the work is done after it."""
     await _admit_recovery(deps, body.email)
@@ -216,7 +216,7 @@ async def recover_password(
     ),
 )
 async def confirm_recover_password(
-    request: Request, deps: Deps, body: ConfirmBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: ConfirmBody, _: KeyOfLogin = None
 ) -> Response:
     """Every session of the user ends; a second factor stays."""
     wanted = _plain(body.new_password)
@@ -236,7 +236,7 @@ async def confirm_recover_password(
     **operation(None, *(400, 401, 413, 415, 422), example={"refreshToken": "crr_…"}, limited=True),
 )
 async def refresh_token(
-    request: Request, deps: Deps, body: RefreshBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: RefreshBody, _: KeyOfLogin = None
 ) -> Response:
     """Each works once; one that is shown again later ends its whole family."""
     return answer(await in_thread(_refreshed, deps, From.of(request), body.refresh_token)).response
@@ -273,7 +273,7 @@ async def verify_token(request: Request, deps: Deps) -> Response:
     ),
 )
 async def logout(
-    deps: Deps, caller: Caller, body: LogoutBody | None = None, _: IdempotencyKey = None
+    deps: Deps, caller: Caller, body: LogoutBody | None = None, _: KeyOfLogin = None
 ) -> Response:
     """The access token is refused within seconds, the refresh token at once."""
     url = await logout_url(deps, caller)

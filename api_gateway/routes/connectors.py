@@ -21,6 +21,7 @@ from api_gateway.params import (
     IdempotencyKey,
     IfMatch,
     IfNoneMatch,
+    KeyOfAsking,
     Limit,
     TrueOrFalse,
 )
@@ -309,7 +310,7 @@ async def check_connector_auth(
     caller: Caller,
     connector_id: Id,
     body: Annotated[AuthCheckBody | None, Body()] = None,
-    _: IdempotencyKey = None,
+    _: KeyOfAsking = None,
 ) -> Response:
     """Asks the system itself, within ten seconds."""
     held = await in_thread(_read, deps, caller.tenant_id, connector_id)

@@ -13,7 +13,7 @@ from api_gateway import logins, totp
 from api_gateway.answers import answer
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From, TokensView
-from api_gateway.params import IdempotencyKey
+from api_gateway.params import KeyOfLogin
 from api_gateway.problems import Problem
 from api_gateway.routing import operation, router
 from catalog.challenges import new_code
@@ -67,7 +67,7 @@ class RecoveryCodesView(WireValue):
     ),
 )
 async def answer_mfa(
-    request: Request, deps: Deps, body: AnswerMfaBody, _: IdempotencyKey = None
+    request: Request, deps: Deps, body: AnswerMfaBody, _: KeyOfLogin = None
 ) -> Response:
     """Five tries a challenge; a code works once."""
     challenge = await in_thread(_taken, deps, body.session)
@@ -83,7 +83,7 @@ async def answer_mfa(
     response_model=EnrolView,
     **operation("session", 409, 415, 422, meanwhile=("enrolling",)),
 )
-async def enrol_mfa(deps: Deps, caller: Caller, _: IdempotencyKey = None) -> Response:
+async def enrol_mfa(deps: Deps, caller: Caller, _: KeyOfLogin = None) -> Response:
     """It is asked for from the moment it is confirmed; an older factor is in force until then,
     and has to be removed first."""
 
@@ -113,9 +113,7 @@ async def enrol_mfa(deps: Deps, caller: Caller, _: IdempotencyKey = None) -> Res
         meanwhile=("enrolling",),
     ),
 )
-async def confirm_mfa(
-    deps: Deps, caller: Caller, body: CodeBody, _: IdempotencyKey = None
-) -> Response:
+async def confirm_mfa(deps: Deps, caller: Caller, body: CodeBody, _: KeyOfLogin = None) -> Response:
     """Every other session of the user ends: nobody stays in who logged in without the factor."""
     tenant_id, user_id = caller.tenant_id, str(caller.user_id)
     await logins.admit(deps, _name(user_id))

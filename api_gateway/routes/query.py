@@ -16,7 +16,7 @@ from api_gateway import paging
 from api_gateway.annotations import place_of
 from api_gateway.answers import page
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
-from api_gateway.params import Id, IdempotencyKey
+from api_gateway.params import Id, KeyOfAsking
 from api_gateway.problems import about, wrong
 from api_gateway.routes.connectors import known_connector
 from api_gateway.routing import operation, router
@@ -109,7 +109,7 @@ class _Asked(NamedTuple):
     ),
 )
 async def query_connector(
-    deps: Deps, caller: Caller, connector_id: Id, body: QueryBody, _: IdempotencyKey = None
+    deps: Deps, caller: Caller, connector_id: Id, body: QueryBody, _: KeyOfAsking = None
 ) -> Response:
     """Asks the system itself; a page may be shorter than asked for and still have a cursor."""
     connector = await known_connector(deps, caller.tenant_id, connector_id)

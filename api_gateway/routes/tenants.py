@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_gateway import etag, logins
-from api_gateway.answers import Answer, answer, conditional, keyed
+from api_gateway.answers import Answer, answer, conditional, keyed, once
 from api_gateway.deps import Caller, Deps, Gateway, in_thread
 from api_gateway.logins import From
 from api_gateway.mail import Letter
@@ -174,11 +174,18 @@ async def delete_tenant(
     response_model=TenantView,
     **operation("admin", 409, 415, 422, meanwhile=("deleting",)),
 )
-async def restore_tenant(deps: Deps, caller: Caller, _: IdempotencyKey = None) -> Response:
+async def restore_tenant(
+    request: Request, deps: Deps, caller: Caller, _: IdempotencyKey = None
+) -> Response:
     """While its grace lasts."""
-    tenant = await deps.write(lambda tx: tx.tenants.mark(caller.tenant_id, None))
+
+    def make(tx: Transaction) -> Answer:
+        tenant = tx.tenants.mark(caller.tenant_id, None)
+        return answer(_view(tenant), ETag=etag.of_version(tenant.version))
+
+    restored = await once(request, deps, caller.tenant_id, make)
     _forget_caches(deps)
-    return answer(_view(tenant), ETag=etag.of_version(tenant.version)).response
+    return restored
 
 
 def _signed_up(

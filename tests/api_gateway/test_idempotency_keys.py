@@ -98,3 +98,28 @@ def test_another_query_is_another_request(kit: Kit) -> None:
 
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
     assert again.json() == first.json()
+
+
+def test_the_document_says_which_requests_keep_no_answer(kit: Kit) -> None:
+    paths = kit.get("/openapi.json").json()["paths"]
+
+    unkept = {
+        post["operationId"]
+        for post in (methods["post"] for methods in paths.values() if "post" in methods)
+        for taken in post.get("parameters", ())
+        if taken["name"] == "Idempotency-Key" and "nothing is kept" in taken["description"]
+    }
+
+    assert unkept == {
+        "answerMfa", "authenticate", "changeTemporaryPassword", "checkConnectorAuth", "confirmMfa",
+        "confirmRecoverPassword", "enrolMfa", "logout", "queryConnector", "recoverPassword",
+        "refreshToken",
+    }  # fmt: skip
+
+
+def test_what_only_asks_asks_anew_whatever_its_key(kit: Kit) -> None:
+    path = f"/v1/connectors/{kit.connector()}/query"
+
+    answers = [kit.post(path, {"text": text}, headers=KEY) for text in ("one", "two", "one")]
+
+    assert [answer.status_code for answer in answers] == [200] * 3

@@ -150,6 +150,19 @@ def test_a_tenant_in_its_grace_can_only_be_looked_at_and_restored(kit: Kit) -> N
     assert "will be deleted" in kit.letters()[-1]
 
 
+def test_a_repeated_restore_gets_the_first_answer(kit: Kit) -> None:
+    key = {"Idempotency-Key": "once"}
+    delete(kit)
+    first = kit.post("/v1/tenant/restore", headers=key)
+    delete(kit)
+
+    again = kit.post("/v1/tenant/restore", headers=key)
+
+    assert (again.status_code, again.text) == (first.status_code, first.text)
+    assert again.headers["etag"] == first.headers["etag"]
+    assert kit.get("/v1/tenant").json()["deletionAt"] is not None
+
+
 @pytest.mark.parametrize("role", ["viewer", "editor"])
 def test_only_an_admin_deletes(kit: Kit, role: Any) -> None:
     assert kit.as_user("DELETE", "/v1/tenant?name=mine", kit.bearer(role)).status_code == 403
