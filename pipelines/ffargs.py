@@ -123,6 +123,7 @@ class Encoding(Value):
     source: LocalInput
     video: int | None = None
     keep_rotation: bool = False
+    picture_us: int = 0
     subtitles: int | None = None
     cube: str | None = None
     pictures: tuple[Picture, ...] = ()
@@ -392,6 +393,8 @@ def _prepared(stream: Any, base: Base, wanted: Encoding, opened: Any) -> Any:
         stream = stream.filter("bwdif", mode="send_frame", parity="auto", deint="all")
     if base.burn_in == "bitmap":
         stream = stream.overlay(opened[str(wanted.subtitles)])
+        # The last subtitle is shown for as long as it likes, and the last picture with it.
+        stream = stream.filter("trim", duration=_precise(wanted.picture_us))
     if base.burn_in == "text":
         # The child works in the job's folder, so a bare name of ours is enough and needs no escape.
         name = wanted.source.path.rpartition("/")[2]

@@ -344,6 +344,7 @@ class _Designer:
         encoding = Encoding(
             source=self._source.input,
             video=None if video is None else video.index,
+            picture_us=0 if video is None else self._source.track(video).length_us,
             keep_rotation=any(p.recipe.rotation == "keep" for p in self._pictures)
             or bool(video and video.tilted_deg),
             subtitles=subtitles.index if subtitles and burns else None,

@@ -248,3 +248,42 @@ def cut_off(source: Path, share: float, name: str) -> Path:
     data = source.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     return path
+
+
+def reads_bitmaps() -> bool:
+    """Whether this machine's ffmpeg decodes subtitles that are pictures; a small build does not."""
+    said = subprocess.run(
+        [ffmpeg(), "-hide_banner", "-decoders"], capture_output=True, check=True, timeout=60
+    )
+    return b" pgssub " in said.stdout
+
+
+def with_bitmaps(path: Path) -> Path:
+    """Two black seconds of Matroska, over whose first a white bar is laid as a bitmap subtitle."""
+    told = path.with_suffix(".sup")
+    told.write_bytes(_bar(0, shown=True) + _bar(90_000, shown=False))
+    picture = "color=black:s=128x96:r=25:d=2"
+    run(
+        *("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", _SOUND, "-i", str(told)),
+        *("-map", "0", "-map", "1", "-map", "2", *H264.split(), *AAC.split()),
+        *("-c:s", "copy", str(path)),
+    )
+    return path
+
+
+def _bar(pts: int, *, shown: bool) -> bytes:
+    """One display set of PGS: what is composed, and where shown its window, colours and lines."""
+    width, height = 60, 20
+    place = struct.pack(">HBBHH", 0, 0, 0, 32, 32) if shown else b""
+    state = (0x80, 0, 0, 1) if shown else (0, 0, 0, 0)
+    parts = [(0x16, struct.pack(">HHBHBBBB", 128, 96, 0x10, pts // 90_000, *state) + place)]
+    parts.append((0x17, struct.pack(">BBHHHH", 1, 0, 32, 32, width, height)))
+    if shown:
+        lines = (b"\0" + bytes([0x80 | width]) + b"\x01" + b"\0\0") * height
+        size = (len(lines) + 4).to_bytes(3, "big")
+        parts.append((0x14, b"\0\0" + bytes([1, 235, 128, 128, 255])))
+        parts.append((0x15, b"\0\0\0\xc0" + size + struct.pack(">HH", width, height) + lines))
+    parts.append((0x80, b""))
+    return b"".join(
+        b"PG" + struct.pack(">IIBH", pts, 0, kind, len(data)) + data for kind, data in parts
+    )

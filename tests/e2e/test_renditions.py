@@ -374,6 +374,23 @@ def test_subtitles_are_drawn_or_the_lacking_filter_is_named(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_subtitles_that_are_pictures_are_laid_over_it(tmp_path: Path) -> None:
+    if not sources.reads_bitmaps():
+        pytest.skip("this machine's ffmpeg decodes no subtitles that are pictures")
+    source = sources.with_bitmaps(tmp_path / "in.mkv")
+
+    job = render(source, [a_recipe(subtitles="burn_in")], tmp_path / "o.mp4")
+
+    assert job.state == "succeeded", job.error
+    with av.open(str(tmp_path / "o.mp4")) as made:
+        bright = [
+            int(frame.to_ndarray(format="gray").max()) > 128 for frame in made.decode(video=0)
+        ]
+    assert len(bright) == 50
+    assert (bright[2], bright[22], bright[30], bright[49]) == (True, True, False, False)
+
+
+@pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing_and_nobody(tmp_path: Path) -> None:
     source = tmp_path / "long.mp4"
     sources.run(
