@@ -78,7 +78,8 @@ class ClipFacts(Value):
 
     `back` is how many segments before the range are wanted besides. `notes` are what whoever reads
     the result should know of how the media came here. `made` is only
-    looked at where something beside the clip tells of it.
+    looked at where something beside the clip tells of it. `kept_us` is how far the readings reached
+    when they were last kept for another attempt.
     """
 
     readings: tuple[Reading, ...] = ()
@@ -89,6 +90,7 @@ class ClipFacts(Value):
     request: CutRequest | None = None
     index: MediaIndex | None = None
     made: CutFile | None = None
+    kept_us: int = 0
 
     @property
     def cut_facts(self) -> tuple[CutRequest, MediaIndex]:

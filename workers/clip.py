@@ -16,7 +16,7 @@ from schemas.errors import SourceNotFound, SourceUnavailable, Stalled
 from schemas.media import MediaPlaylist
 from schemas.plans import Cut, Plan
 from schemas.times import TimeRange
-from workers import cutting
+from workers import cutting, history
 from workers.fetching import arrived, fetch_through
 from workers.phases import Phase, Work
 from workers.playlists import Playlists
@@ -52,13 +52,38 @@ def follow(
     if not sources:
         top = playlists.read(playlist_of(live, channel_id, span))
         sources = wanted(clip.sources(top, prefix))
-        known = (None,) * len(sources)
+        known = _remembered(run, prefix, sources)
     now_ms, due_ms = run.clock(), span.start_ms if span else 0
     readings = tuple(
         _look(playlists, before, source, now_ms, due_ms)
         for before, source in zip(known, sources, strict=True)
     )
-    return ClipFacts(readings=readings, now_ms=now_ms, sizes=arrived(run.workspace))
+    kept_us = _kept(run, prefix, readings, facts.kept_us) if facts.readings else 0
+    sizes = arrived(run.workspace)
+    return ClipFacts(readings=readings, now_ms=now_ms, sizes=sizes, kept_us=kept_us)
+
+
+def _remembered(run: Run, prefix: str, sources: tuple[Source, ...]) -> tuple[Reading | None, ...]:
+    """What an earlier attempt has read of each source."""
+    held = history.known(run.workspace / f"{prefix}{history.NAME}")
+    return tuple(
+        Reading(source=one, playlist=held[one.uri], moved_ms=run.clock())
+        if one.uri in held
+        else None
+        for one in sources
+    )
+
+
+def _kept(run: Run, prefix: str, readings: tuple[Reading, ...], before_us: int) -> int:
+    """Keep what was read for another attempt, now and then; how far the kept reaches."""
+    listed = [reading.playlist for reading in readings if reading.playlist.segments]
+    edge_us = max((playlist.segments[-1].end_us for playlist in listed), default=0)
+    step_us = max((playlist.target_duration_us for playlist in listed), default=0)
+    if edge_us < before_us + history.EVERY_TARGETS * step_us or not listed:
+        return before_us
+    playlists = {reading.source.uri: reading.playlist for reading in readings}
+    history.keep(run.workspace / f"{prefix}{history.NAME}", playlists)
+    return edge_us
 
 
 def index_ahead(command: ClipFromStream, facts: ClipFacts, run: Run) -> None:

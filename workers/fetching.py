@@ -27,7 +27,7 @@ from schemas.errors import (
     TooLarge,
 )
 from schemas.plans import Fetch, Step
-from workers import metrics
+from workers import history, metrics
 from workers.run import Run
 from workers.world import world_of
 
@@ -231,7 +231,7 @@ def arrived(workspace: Path) -> dict[str, int]:
     return {
         entry.name: entry.stat().st_size
         for entry in workspace.iterdir()
-        if entry.is_file() and not entry.name.endswith((PART, ".open"))
+        if entry.is_file() and not entry.name.endswith((PART, ".open", history.NAME))
     }
 
 

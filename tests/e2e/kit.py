@@ -56,7 +56,7 @@ class _Waiting(LocalLedger):
     """A ledger in which waiting for media takes no time: the clock moves instead."""
 
     def __init__(self, simulation: Simulation) -> None:
-        super().__init__(simulation.note, simulation.clock, allowance=1)
+        super().__init__(simulation.note, simulation.clock, allowance=simulation.attempts)
         self._simulation = simulation
 
     def waiting(self, lease: Lease, until_ms: int, *, release: bool) -> None:
@@ -78,6 +78,7 @@ class Simulation:
     states: list[str] = field(default_factory=list)
     waits: int = 0
     longest_ms: int = 300_000
+    attempts: int = 1
 
     @property
     def output(self) -> Path:

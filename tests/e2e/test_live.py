@@ -189,6 +189,23 @@ def test_an_origin_that_is_away_for_a_while_loses_nothing(status: int, now: Simu
     assert check_exact(now.output, asset, start, end) == []
 
 
+def test_another_attempt_knows_what_has_left_the_window(now: Simulation) -> None:
+    asset = channel()
+    start, end = asset.epoch_ms + 2330, asset.epoch_ms + 15_510
+    now.attempts = 2
+
+    with Origin(asset, live=Live(now.clock, window_s=6, linger_s=0)) as origin:
+        refused = Fault.status(429, times=1)
+        now.at[asset.epoch_ms + 12_000] = lambda: origin.fault("main.m3u8", refused)
+        job = now.clip(origin.url, start, end)
+        counted = fetched(origin)
+
+    assert code(job) is None
+    assert job.attempt == 2
+    assert check_exact(now.output, asset, start, end) == []
+    assert set(counted.values()) == {1}
+
+
 def test_an_origin_that_stays_away_is_told_of(now: Simulation) -> None:
     asset = channel()
 
