@@ -21,11 +21,14 @@ class Replacing(Folder):
         return super().finish(intent, check_fence)
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Refuse early what could not be written, or must not be taken away."""
+def check_output(output: Path, *, force: bool, may_be_folder: bool = False) -> None:
+    """Refuse early what could not be written, or must not be taken away.
+
+    Of a folder only the files that are made anew are replaced.
+    """
     if not output.parent.is_dir():
         raise InvalidCommand(f"there is no folder {output.parent}")
-    if output.exists() and not output.is_file():
+    if output.exists() and not (output.is_file() or (may_be_folder and output.is_dir())):
         raise InvalidCommand(f"{output} is not a file")
     if output.exists() and not force:
         raise InvalidCommand(f"{output} is there already; --force replaces it")

@@ -121,7 +121,7 @@ def _named(name: str) -> tuple[Profile, ...]:
 def _check_paths(asked: Asked) -> None:
     if not asked.source.is_file():
         raise InvalidCommand(f"there is no file {asked.source}")
-    check_output(asked.output, force=asked.force)
+    check_output(asked.output, force=asked.force, may_be_folder=True)
 
 
 def _reaching(settings: Settings, asked: Asked, work: str) -> Settings:

@@ -25,6 +25,12 @@ def test_only_a_file_is_ever_replaced(force: bool, tmp_path: Path) -> None:
             check_output(tmp_path / name, force=force)
 
 
+def test_files_of_a_folder_are_replaced_where_there_may_be_several(tmp_path: Path) -> None:
+    check_output(tmp_path, force=True, may_be_folder=True)
+    with pytest.raises(InvalidCommand, match="--force replaces it"):
+        check_output(tmp_path, force=False, may_be_folder=True)
+
+
 def test_a_file_is_replaced_only_where_somebody_says_so(tmp_path: Path) -> None:
     (tmp_path / "old.mp4").touch()
 

@@ -450,6 +450,26 @@ def test_a_typed_command_replaces_a_ladder_only_where_it_is_told_to(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_files_in_a_folder_are_replaced_and_others_stay(tmp_path: Path) -> None:
+    recipe = tmp_path / "two.json"
+    sound = [{"name": name, "container": "mp4", "audio": SOUND} for name in ("one", "two")]
+    recipe.write_text(json.dumps(sound), encoding="utf-8")
+    output = tmp_path / "made"
+    output.mkdir()
+    (output / "one.mp4").write_bytes(b"old")
+    (output / "other.mp4").write_bytes(b"mine")
+    source = sources.made("sound only, as wav")
+    typed = ["render", str(source), "-r", str(recipe), "-o", str(output), "--force"]
+
+    done = CliRunner().invoke(app, typed)
+
+    assert done.exit_code == 0, done.exception
+    sizes = {path.name: path.stat().st_size for path in output.iterdir()}
+    assert sizes["other.mp4"] == 4
+    assert min(sizes["one.mp4"], sizes["two.mp4"]) > 1000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("packaging", ["hls", "dash"])
 def test_sound_alone_makes_a_ladder(packaging: str, tmp_path: Path) -> None:
     recipe = {"name": "radio", "packaging": packaging, "segmentMs": 1000, "audio": SOUND}
