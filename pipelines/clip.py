@@ -77,9 +77,9 @@ class ClipFacts(Value):
     """What is known so far; `sizes` has every file that arrived whole, by name.
 
     `back` is how many segments before the range are wanted besides. `notes` are what whoever reads
-    the result should know of how the media came here. `made` is only
-    looked at where something beside the clip tells of it. `kept_us` is how far the readings reached
-    when they were last kept for another attempt.
+    the result should know of how the media came here. `made` is only looked at where something
+    beside the clip tells of it. `kept_us` is how far the readings reached when they were last kept
+    for another attempt.
     """
 
     readings: tuple[Reading, ...] = ()
